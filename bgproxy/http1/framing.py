@@ -1,0 +1,137 @@
+"""Where a message body ends (RFC 9112 sections 6 and 7).
+
+A body is counted, never stored. `NONE`, a positive length, `CHUNKED` and `UNTIL_CLOSE` are the only
+answers; anything ambiguous has been refused by `head` before.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from bgproxy.errors import ProxyError
+from bgproxy.http1 import limits
+from bgproxy.http1.head import TOKEN, Fields
+
+NONE: Final = 0
+CHUNKED: Final = -1
+UNTIL_CLOSE: Final = -2
+
+_QUOTED: Final = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t \x21-\x7e\x80-\xff])*+"'
+_CHUNK_LINE = re.compile(
+    rb"([0-9A-Fa-f]{1,15})(?:[ \t]*+;[ \t]*+"
+    + TOKEN
+    + rb"(?:[ \t]*+=[ \t]*+(?:"
+    + TOKEN
+    + rb"|"
+    + _QUOTED
+    + rb"))?)*+\r\n"
+).match
+_TRAILER = re.compile(rb"(?:" + TOKEN + rb":[\t\x20-\x7e\x80-\xff]*+\r\n)*+\r\n").match
+# RFC 9110 section 6.5.1: fields that a trailer must not carry.
+_FRAMING_TRAILER = re.compile(
+    rb"(?i)(?:^|\n)(?:transfer-encoding|content-length|host|trailer|connection|te|upgrade|authorization"
+    rb"|content-encoding|content-type|content-range|set-cookie|cookie|expect|max-forwards|cache-control):"
+).search
+
+
+def request_body(fields: Fields) -> int:
+    """How a request's body is framed (section 6.3, points 3 to 7)."""
+    if fields.chunked:
+        return CHUNKED
+    return fields.content_length or NONE
+
+
+def response_body(method: bytes, status: int, fields: Fields) -> int:
+    """How the body of a response to `method` is framed (section 6.3, points 1 to 8)."""
+    if method == b"HEAD" or status < 200 or status in (204, 304):
+        return NONE
+    if fields.chunked:
+        return CHUNKED
+    length = fields.content_length
+    return UNTIL_CLOSE if length is None else length
+
+
+class ChunkedScanner:
+    """Follows a chunked body and says which bytes are proven to belong to it.
+
+    With `decode` it hands on the data alone (for an HTTP/1.0 client), else the validated encoding.
+    `status` is raised as a `ProxyError` for a malformed body: 400 for a client's, 502 for an upstream's.
+    """
+
+    __slots__ = ("_decode", "_pending", "_remaining", "_state", "_status")
+
+    _SIZE, _DATA, _DATA_END, _TRAILER, _DONE = range(5)
+
+    def __init__(self, status: int, *, decode: bool = False) -> None:
+        self._status = status
+        self._decode = decode
+        self._pending = b""  # an incomplete line; bounded by the limits of its kind
+        self._remaining = 0
+        self._state = self._SIZE
+
+    @property
+    def done(self) -> bool:
+        return self._state == self._DONE
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes]:
+        """Takes what was read; returns (what to hand on, what follows the body: only when done)."""
+        if self._pending:
+            data = self._pending + data
+            self._pending = b""
+        size = len(data)
+        position = 0
+        pieces: list[bytes] = []
+        while position < size and self._state != self._DONE:
+            if self._state == self._DATA:
+                end = min(size, position + self._remaining)
+                self._remaining -= end - position
+                if self._decode:
+                    pieces.append(data[position:end])
+                position = end
+                if self._remaining == 0:
+                    self._state = self._DATA_END
+            elif self._state == self._DATA_END:
+                if data[position] != 0x0D or (size - position > 1 and data[position + 1] != 0x0A):
+                    raise ProxyError(self._status, "a chunk is longer than its size says")
+                if size - position < 2:
+                    break
+                position += 2
+                self._state = self._SIZE
+            elif self._state == self._SIZE:
+                line = _CHUNK_LINE(data, position)
+                if line is None:
+                    self._check_partial(data, position, limits.CHUNK_LINE_BYTES, "chunk size")
+                    break
+                position = line.end()
+                self._remaining = int(line[1], 16)
+                self._state = self._DATA if self._remaining else self._TRAILER
+            else:
+                trailer = _TRAILER(data, position)
+                if trailer is None:
+                    if data.find(b"\r\n\r\n", position) >= 0 or data.startswith(b"\r\n", position):
+                        raise ProxyError(self._status, "a trailer field is malformed")
+                    self._check_partial(data, position, limits.TRAILER_BYTES, "trailer")
+                    break
+                if _FRAMING_TRAILER(trailer[0]):
+                    raise ProxyError(self._status, "a trailer carries a field that only a head may have")
+                position = trailer.end()
+                self._state = self._DONE
+        rest = data[position:]
+        if self._state != self._DONE:
+            self._pending = rest
+            rest = b""
+        if self._decode:
+            return b"".join(pieces), rest
+        return (data if position == size else data[:position]), rest
+
+    # Private
+
+    def _check_partial(self, data: bytes, position: int, limit_bytes: int, what: str) -> None:
+        partial = data[position:]
+        if len(partial) > limit_bytes:
+            raise ProxyError(self._status, f"a {what} is too long")
+        if what == "chunk size" and (b"\n" in partial or not partial[:1].isalnum()):
+            raise ProxyError(self._status, "a chunk size is malformed")
+        if partial.count(b"\n") != partial.count(b"\r\n"):
+            raise ProxyError(self._status, f"a line of a {what} ends with a bare LF")

@@ -1,0 +1,63 @@
+"""What bgproxy changes in a head that it forwards: bytes to bytes, nothing decided here."""
+
+from __future__ import annotations
+
+import re
+
+from bgproxy.http1.head import Fields, RequestHead, ResponseHead
+
+_HOST_LINE = re.compile(rb"(?im)^host:[^\r\n]*\r\n")
+
+
+def forwarded_block(fields: Fields, peer: bytes, scheme: bytes) -> bytes:
+    """A request's header block as the upstream gets it, with its end; the same for equal `fields`.
+
+    X-Forwarded-For is appended to (the last address is the one we saw), X-Forwarded-Proto replaced.
+    """
+    seen = peer if fields.forwarded_for is None else fields.forwarded_for + b", " + peer
+    block = fields.forward + b"X-Forwarded-For: " + seen + b"\r\nX-Forwarded-Proto: " + scheme + b"\r\n"
+    if fields.upgrade is not None:
+        block += b"Connection: Upgrade\r\nUpgrade: " + fields.upgrade + b"\r\n"
+    return block + b"\r\n"
+
+
+def request_head(head: RequestHead, block: bytes, authority: bytes) -> bytes:
+    """The head that goes upstream, always HTTP/1.1. `authority` is used if the client sent no Host."""
+    if head.host != head.fields.host:
+        # An absolute target overrules the Host field; a client of HTTP/1.0 may have sent neither.
+        block = b"Host: " + (head.host or authority) + b"\r\n" + _HOST_LINE.sub(b"", block)
+    return head.method + b" " + head.target + b" HTTP/1.1\r\n" + block
+
+
+def without_field(block: bytes, name: bytes) -> bytes:
+    """`block` without any field of that (lower-case) name; for a preview secret on its way upstream."""
+    lines = block.split(b"\r\n")
+    return b"\r\n".join(line for line in lines if line.split(b":", 1)[0].lower() != name)
+
+
+def response_head(
+    head: ResponseHead,
+    data: bytes,
+    *,
+    to_http_1_0: bool = False,
+    connection: bytes = b"",
+    set_cookie: bytes = b"",
+) -> bytes:
+    """The head that goes to the client, from `data` which begins with the received one.
+
+    `connection` is the value of a Connection field, or empty for none; `set_cookie` likewise.
+    """
+    fields = head.fields
+    forward = fields.forward
+    if to_http_1_0 and fields.chunked:
+        forward = without_field(forward, b"transfer-encoding")
+    if head.minor and forward is fields.raw and not connection and not set_cookie:
+        return data[: head.size]
+    block = b"HTTP/1.1" + data[8 : head.line_size] + forward
+    if fields.upgrade is not None and head.status == 101:
+        block += b"Upgrade: " + fields.upgrade + b"\r\n"
+    if connection:
+        block += b"Connection: " + connection + b"\r\n"
+    if set_cookie:
+        block += b"Set-Cookie: " + set_cookie + b"\r\n"
+    return block + b"\r\n"

@@ -1,0 +1,186 @@
+"""Which pool of a service gets a request: active, or idle for a canary's share and for previews.
+
+Three rules make a canary honest. The share is exact, not random: of any 100 requests in a row that one
+worker splits, `weight` go to the idle pool. A sticky client holds a bucket (0..99) of the release, and
+raising the weight only ever adds buckets, so nobody moves back. A client that has been on the idle side
+stays there until the release is over, also if the weight is lowered.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import Final
+from urllib.parse import parse_qsl
+
+from bgproxy.http1.head import Fields, RequestHead
+from bgproxy.model import Canary, Match, PoolView, ServiceView, Sticky, UpstreamView, WhenUnhealthy
+from bgproxy.routing.balance import LivePool, LiveUpstream
+
+BUCKETS: Final = 100
+# 61 is coprime to 100: any 100 new clients in a row get each bucket exactly once, well mixed.
+_BUCKET_STRIDE: Final = 61
+
+# The pool, and a Set-Cookie value for the response ("" for none).
+Choice = tuple[LivePool, bytes]
+
+
+class LiveService:
+    """A service as this worker serves it: its compiled split and pools, and what outlives a snapshot."""
+
+    __slots__ = (
+        "_active",
+        "_canary",
+        "_idle",
+        "_matches",
+        "_position",
+        "_sticky",
+        "active",
+        "cells",
+        "idle",
+        "preview_header",
+        "preview_secret",
+        "retry_tokens",
+        "split",
+        "view",
+    )
+
+    def __init__(
+        self,
+        view: ServiceView,
+        cells: memoryview[int],
+        live: Callable[[UpstreamView], LiveUpstream],
+        before: LiveService | None = None,
+    ) -> None:
+        self.view = view
+        self.cells = cells
+        turns = {} if before is None else {pool.name: pool.turn for pool in (before.active, before.idle)}
+
+        def live_pool(pool: PoolView) -> LivePool:
+            return LivePool(pool, view.balance, view.when_unhealthy, live, turns.get(pool.name, 0))
+
+        self.active: LivePool = live_pool(view.active)
+        self.idle: LivePool = live_pool(view.idle)
+        # Where a split's next request stands in its period of 100; kept across snapshots, so that the
+        # share stays exact while health changes.
+        self._position: int = 0 if before is None else before._position
+        self.retry_tokens: float = 0.0 if before is None else before.retry_tokens
+        self._active: Choice = (self.active, b"")
+        self._idle: Choice = (self.idle, b"")
+        if not self.active and view.when_unhealthy is WhenUnhealthy.OTHER_POOL and self.idle:
+            self._active = self._idle
+        self._canary = view.canary
+        self._sticky = view.sticky
+        self._matches = () if view.canary is None else view.canary.match
+        header = view.preview.header
+        self.preview_header = None if header is None else header.lower().encode()
+        self.preview_secret = (view.preview.secret or "").encode()
+        self.split = self._compile_split()
+
+    def preview(self) -> Choice:
+        """The idle pool, whatever the canary says: for preview listeners and hosts."""
+        return self._idle
+
+    # Private
+
+    def _compile_split(self) -> Callable[[RequestHead], Choice]:
+        if self._canary is not None and self.idle:
+            split = self._split_canary
+        elif self.preview_header is not None:
+            split = self._split_preview
+        else:
+            return self._split_active
+        return split
+
+    def _split_active(self, head: RequestHead) -> Choice:  # noqa: ARG002 - one signature for all splits
+        return self._active
+
+    def _split_preview(self, head: RequestHead) -> Choice:
+        return self._idle if self._is_preview(head.fields) else self._active
+
+    def _split_canary(self, head: RequestHead) -> Choice:
+        canary, sticky = self._canary, self._sticky
+        assert canary is not None  # noqa: S101 - compiled for nothing else
+        if self.preview_header is not None and self._is_preview(head.fields):
+            return self._idle
+        for match in self._matches:
+            if matches(match, head):
+                return self._idle
+        if sticky is None:
+            return self._idle if self._exact(canary.weight) else self._active
+        if sticky.header is not None:
+            value = head.fields.get(sticky.header.lower().encode())
+            if value is None:
+                return self._idle if self._exact(canary.weight) else self._active
+            return self._idle if bucket_of(canary.salt, value) < canary.weight else self._active
+        return self._split_by_cookie(canary, sticky, head.fields)
+
+    def _split_by_cookie(self, canary: Canary, sticky: Sticky, fields: Fields) -> Choice:
+        assert sticky.cookie is not None  # noqa: S101 - a Sticky has a cookie or a header
+        held = read_cookie(fields, sticky.cookie.encode(), canary.salt)
+        if held is None:
+            bucket, seen_idle = self._next_bucket(), False
+        else:
+            bucket, seen_idle = held
+        to_idle = seen_idle or bucket < canary.weight
+        pool = self.idle if to_idle else self._active[0]
+        if held is not None and to_idle == seen_idle:
+            return pool, b""
+        side = "i" if to_idle else "a"
+        value = f"{sticky.cookie}={canary.salt}.{bucket}.{side}; Path=/; Max-Age={int(sticky.ttl_s)}"
+        return pool, f"{value}; HttpOnly; SameSite=Lax".encode()
+
+    def _exact(self, weight: int) -> bool:
+        # Bresenham's line: the requests of the idle side are spread evenly over the period.
+        self._position = position = (self._position + 1) % BUCKETS
+        return (position * weight) % BUCKETS < weight
+
+    def _next_bucket(self) -> int:
+        self._position = position = (self._position + 1) % BUCKETS
+        return (position * _BUCKET_STRIDE) % BUCKETS
+
+    def _is_preview(self, fields: Fields) -> bool:
+        assert self.preview_header is not None  # noqa: S101 - asked for only where there is one
+        value = fields.get(self.preview_header)
+        return value is not None and hmac.compare_digest(value, self.preview_secret)
+
+
+def bucket_of(salt: str, value: bytes) -> int:
+    """The bucket (0..99) of a header's value, for this release only."""
+    digest = blake2b(value, digest_size=8, key=salt.encode()[:64]).digest()
+    return int.from_bytes(digest, "big") % BUCKETS
+
+
+def read_cookie(fields: Fields, name: bytes, salt: str) -> tuple[int, bool] | None:
+    """(bucket, has been on the idle side) from our cookie; None if it is absent, foreign or older."""
+    value = cookie_value(fields, name)
+    if value is None:
+        return None
+    parts = value.split(b".")
+    if len(parts) != 3 or parts[0] != salt.encode() or not parts[1].isdigit() or len(parts[1]) > 2:
+        return None
+    return int(parts[1]), parts[2] == b"i"
+
+
+def cookie_value(fields: Fields, name: bytes) -> bytes | None:
+    """The first cookie of that name (RFC 6265 section 5.4)."""
+    header = fields.get(b"cookie")
+    if header is None:
+        return None
+    for pair in header.split(b";"):
+        key, _, value = pair.strip(b" \t").partition(b"=")
+        if key == name:
+            return value.strip(b'"')
+    return None
+
+
+def matches(match: Match, head: RequestHead) -> bool:
+    """Whether a request has the header, cookie or query parameter that a rule names, with its value."""
+    wanted = match.value.encode()
+    if match.kind == "header":
+        return head.fields.get(match.name.lower().encode()) == wanted
+    if match.kind == "cookie":
+        return cookie_value(head.fields, match.name.encode()) == wanted
+    query = head.target.partition(b"?")[2]
+    return (match.name.encode(), wanted) in parse_qsl(query, keep_blank_values=True)

@@ -1,0 +1,130 @@
+"""Which service a request belongs to: by host, then by the longest path prefix.
+
+A table is built once per worker and snapshot; a look-up is one dictionary access for the host, and one
+more for every segment of the path where a host has more than one service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple
+
+from bgproxy.model import Snapshot, UpstreamView
+from bgproxy.routing.balance import LiveUpstream
+from bgproxy.routing.split import LiveService
+
+# Hosts that clients made up are remembered too, up to this many, before the memory starts anew.
+HOST_MEMORY: Final = 1024
+
+_ANY_HOST: Final = b"*"
+
+
+class Route(NamedTuple):
+    service: LiveService
+    preview: bool
+
+
+class Routes:
+    """The services of one host by path prefix. Prefixes end at segment boundaries: /api is not /apix."""
+
+    __slots__ = ("_by_prefix", "_only")
+
+    def __init__(self) -> None:
+        self._by_prefix: dict[bytes, Route] = {}
+        self._only: Route | None = None
+
+    def add(self, prefix: bytes, route: Route) -> None:
+        self._by_prefix[prefix.rstrip(b"/")] = route
+        self._only = route if list(self._by_prefix) == [b""] else None
+
+    def find(self, target: bytes) -> Route | None:
+        if self._only is not None:
+            return self._only
+        path = target.partition(b"?")[0].rstrip(b"/")
+        by_prefix = self._by_prefix
+        while True:
+            route = by_prefix.get(path)
+            if route is not None or not path:
+                return route
+            path = path[: max(path.rfind(b"/"), 0)]
+
+
+class Table:
+    """Everything that a worker routes by, compiled from one snapshot."""
+
+    __slots__ = ("_memory", "_routes", "generation", "services", "upstreams")
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        record: Callable[[int, int], memoryview[int]],
+        before: Table | None = None,
+    ) -> None:
+        self.generation = snapshot.generation
+        self.services: dict[str, LiveService] = {}
+        self.upstreams: dict[int, LiveUpstream] = {}  # by tag, which is unique for ever
+        self._routes: dict[bytes, Routes] = {}
+        self._memory: dict[bytes, tuple[Routes, ...]] = {}
+
+        def live(view: UpstreamView) -> LiveUpstream:
+            upstream = None if before is None else before.upstreams.get(view.tag)
+            if upstream is None:
+                upstream = LiveUpstream(view, record(view.slot, view.tag))
+            upstream.weight = view.weight
+            self.upstreams[view.tag] = upstream
+            return upstream
+
+        for view in snapshot.services:
+            previous = None if before is None else before.services.get(view.name)
+            if previous is not None and previous.view == view:
+                service = previous
+                for upstream in (*service.active.upstreams, *service.idle.upstreams):
+                    self.upstreams[upstream.tag] = upstream
+            else:
+                service = LiveService(view, record(view.slot, view.tag), live, previous)
+            self.services[view.name] = service
+            for host in view.hosts or ("*",):
+                self._add(host, view.paths, Route(service, preview=False))
+            for host in view.preview.hosts:
+                self._add(host, view.paths, Route(service, preview=True))
+
+    def find(self, host: bytes, target: bytes) -> Route | None:
+        """The route of a request; `host` is lower case and may carry a port. None: nothing serves it."""
+        chain = self._memory.get(host)
+        if chain is None:
+            chain = self._remember(host)
+        for routes in chain:
+            route = routes.find(target)
+            if route is not None:
+                return route
+        return None
+
+    # Private
+
+    def _add(self, host: str, paths: tuple[str, ...], route: Route) -> None:
+        routes = self._routes.setdefault(host.encode(), Routes())
+        for path in paths:
+            routes.add(path.encode(), route)
+
+    def _remember(self, host: bytes) -> tuple[Routes, ...]:
+        if len(self._memory) >= HOST_MEMORY:
+            self._memory.clear()
+        chain = self._memory[host] = tuple(self._most_exact_first(without_port(host)))
+        return chain
+
+    def _most_exact_first(self, name: bytes) -> Iterator[Routes]:
+        """The exact host, its wildcards from long to short, any host: where one has no such path, the next."""
+        names = [name]
+        dot = name.find(b".")
+        while dot >= 0:
+            names.append(b"*" + name[dot:])
+            dot = name.find(b".", dot + 1)
+        names.append(_ANY_HOST)
+        return (self._routes[candidate] for candidate in names if candidate in self._routes)
+
+
+def without_port(host: bytes) -> bytes:
+    """`host` without its port and without the dot of a fully qualified name."""
+    if host.startswith(b"["):
+        return host[: host.find(b"]") + 1]
+    return host.partition(b":")[0].rstrip(b".")

@@ -1,0 +1,228 @@
+"""What workers count, and where. A worker writes its own block only; the controller only reads and sums.
+
+Each record belongs to one service or upstream for as long as its tag says so: a worker that meets a new
+tag in a slot zeroes its record, and a reader ignores a record whose tag is not the one it asks for. So
+slots are used again without a message to anybody.
+"""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from bgproxy.shared_memory.layout import (
+    BLOCK_HEADER_CELLS,
+    BLOCKS,
+    RECORD_CELLS,
+    RECORDS,
+    SharedMemory,
+)
+
+# Cells of a block's header.
+SEEN: Final = 0  # the word this worker obeys
+PID: Final = 1
+STATE: Final = 2
+CONNECTIONS: Final = 3  # gauge: clients connected
+ACCEPTED: Final = 4
+PARKED: Final = 5  # gauge: requests that a hold keeps
+PARKED_BYTES: Final = 6  # gauge
+OVERFLOWED: Final = 7  # id of the last hold that this worker ended because a limit was reached
+STARTS: Final = 8  # how many workers have used this block
+
+# Values of STATE.
+SERVING: Final = 1
+DRAINING: Final = 2
+
+# Cells of a record.
+TAG: Final = 0
+IN_FLIGHT: Final = 1  # gauge: requests and their responses
+TUNNELS: Final = 2  # gauge: upgraded connections
+RESPONSES: Final = 3  # six counters: the client left (0), then 1xx to 5xx by status class
+CONNECT_FAILED: Final = 9
+RESET: Final = 10
+TIMED_OUT: Final = 11
+INVALID: Final = 12
+RETRIED: Final = 13
+HELD: Final = 14
+DURATION_US: Final = 15  # sum
+IDLE: Final = 16  # gauge: connections in the keepalive cache
+HISTOGRAM: Final = 17
+
+_GAUGES: Final = (IN_FLIGHT, TUNNELS, IDLE)
+
+# Upper bounds (inclusive) of the latency buckets in microseconds, about 1.4 apart; the last has no bound.
+LATENCY_BOUNDS_US: Final = (
+    *(200, 300, 400, 600, 800),
+    *(1_000, 1_400, 2_000, 3_000, 4_000, 6_000, 8_000),
+    *(10_000, 14_000, 20_000, 30_000, 40_000, 60_000, 80_000),
+    *(100_000, 140_000, 200_000, 300_000, 400_000, 600_000, 800_000),
+    *(1_000_000, 1_400_000, 2_000_000, 3_000_000, 4_000_000, 6_000_000, 8_000_000),
+    *(10_000_000, 20_000_000, 30_000_000, 60_000_000),
+)
+LATENCY_BUCKETS: Final = len(LATENCY_BOUNDS_US) + 1
+
+# Records below this belong to no service; the first one counts requests that no route fits.
+UNROUTED_SLOT: Final = 0
+UNROUTED_TAG: Final = 1
+FIRST_SLOT: Final = 1
+
+
+def bucket_of(duration_us: int) -> int:
+    """The index of a duration's latency bucket."""
+    return bisect_left(LATENCY_BOUNDS_US, duration_us)
+
+
+class WorkerBlock:
+    """A worker's own block. Gauges begin at zero with the worker; counters go on where the last one stopped."""
+
+    def __init__(self, memory: SharedMemory, index: int) -> None:
+        self.cells = memory.block(index)
+        for cell in (SEEN, CONNECTIONS, PARKED, PARKED_BYTES):
+            self.cells[cell] = 0
+        for slot in range(RECORDS):
+            start = BLOCK_HEADER_CELLS + slot * RECORD_CELLS
+            if self.cells[start + TAG]:
+                for gauge in _GAUGES:
+                    self.cells[start + gauge] = 0
+        self.cells[STARTS] += 1
+        self.cells[STATE] = SERVING
+        self.cells[PID] = os.getpid()
+
+    def record(self, slot: int, tag: int) -> memoryview[int]:
+        """The record of a service or upstream, zeroed if somebody else had the slot before."""
+        start = BLOCK_HEADER_CELLS + slot * RECORD_CELLS
+        record = self.cells[start : start + RECORD_CELLS]
+        if record[TAG] != tag:
+            for cell in range(RECORD_CELLS):
+                record[cell] = 0
+            record[TAG] = tag
+        return record
+
+
+@dataclass(slots=True)
+class Totals:
+    """One record, summed over all workers that there are or were."""
+
+    in_flight: int = 0
+    tunnels: int = 0
+    idle: int = 0
+    responses: list[int] = field(default_factory=lambda: [0] * 6)
+    connect_failed: int = 0
+    reset: int = 0
+    timed_out: int = 0
+    invalid: int = 0
+    retried: int = 0
+    held: int = 0
+    duration_us: int = 0
+    latency: list[int] = field(default_factory=lambda: [0] * LATENCY_BUCKETS)
+
+    def add(self, record: memoryview[int], *, alive: bool) -> None:
+        if alive:
+            self.in_flight += record[IN_FLIGHT]
+            self.tunnels += record[TUNNELS]
+            self.idle += record[IDLE]
+        for index in range(6):
+            self.responses[index] += record[RESPONSES + index]
+        self.connect_failed += record[CONNECT_FAILED]
+        self.reset += record[RESET]
+        self.timed_out += record[TIMED_OUT]
+        self.invalid += record[INVALID]
+        self.retried += record[RETRIED]
+        self.held += record[HELD]
+        self.duration_us += record[DURATION_US]
+        for index in range(LATENCY_BUCKETS):
+            self.latency[index] += record[HISTOGRAM + index]
+
+    @property
+    def requests(self) -> int:
+        return sum(self.responses)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerView:
+    """What a worker says of itself. `seen` is the word that it obeys."""
+
+    block: int
+    pid: int
+    draining: bool
+    seen: int
+    connections: int
+    accepted: int
+    parked: int
+    parked_bytes: int
+    overflowed: int
+    starts: int
+
+
+class CounterReader:
+    """The controller's side: sums of records, and the workers that are alive."""
+
+    def __init__(self, memory: SharedMemory) -> None:
+        self._blocks = [memory.block(index) for index in range(BLOCKS)]
+
+    def workers(self) -> list[WorkerView]:
+        """The living workers."""
+        return [self._view(index) for index, block in self._used() if is_alive(block[PID])]
+
+    def accepted(self) -> int:
+        return sum(block[ACCEPTED] for _, block in self._used())
+
+    def totals(self, slot: int, tag: int) -> Totals:
+        totals = Totals()
+        start = BLOCK_HEADER_CELLS + slot * RECORD_CELLS
+        for _, block in self._used():
+            if block[start + TAG] == tag:
+                totals.add(block[start : start + RECORD_CELLS], alive=is_alive(block[PID]))
+        return totals
+
+    def gauge(self, cell: int, slot: int, tag: int) -> int:
+        """One gauge of a record over the living workers; cheap enough to be asked in a loop."""
+        start = BLOCK_HEADER_CELLS + slot * RECORD_CELLS
+        return sum(
+            block[start + cell]
+            for _, block in self._used()
+            if block[start + TAG] == tag and is_alive(block[PID])
+        )
+
+    def is_quiet(self, slot: int) -> bool:
+        """True if no living worker has anything under way in the record of `slot`."""
+        start = BLOCK_HEADER_CELLS + slot * RECORD_CELLS
+        return not any(
+            block[start + cell] for _, block in self._used() for cell in _GAUGES if is_alive(block[PID])
+        )
+
+    # Private
+
+    def _used(self) -> Iterator[tuple[int, memoryview[int]]]:
+        return ((index, block) for index, block in enumerate(self._blocks) if block[STARTS])
+
+    def _view(self, index: int) -> WorkerView:
+        block = self._blocks[index]
+        return WorkerView(
+            block=index,
+            pid=block[PID],
+            draining=block[STATE] == DRAINING,
+            seen=block[SEEN],
+            connections=block[CONNECTIONS],
+            accepted=block[ACCEPTED],
+            parked=block[PARKED],
+            parked_bytes=block[PARKED_BYTES],
+            overflowed=block[OVERFLOWED],
+            starts=block[STARTS],
+        )
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process exists. A worker that has died is reaped by the supervisor at once."""
+    if pid == 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
