@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 import re
+from enum import Enum
 
 from bgproxy.http1.head import Fields, RequestHead, ResponseHead
+
+
+class Coding(Enum):
+    """What happens to the chunked coding of a response body between the two sides."""
+
+    AS_IS = 0
+    ADDED = 1  # the upstream ends the body by closing, an HTTP/1.1 client gets chunks
+    REMOVED = 2  # an HTTP/1.0 client cannot read chunks
+
 
 _HOST_LINE = re.compile(rb"(?im)^host:[^\r\n]*\r\n")
 
@@ -21,27 +31,34 @@ def forwarded_block(fields: Fields, peer: bytes, scheme: bytes) -> bytes:
     return block + b"\r\n"
 
 
-def request_head(head: RequestHead, block: bytes, authority: bytes) -> bytes:
-    """The head that goes upstream, always HTTP/1.1. `authority` is used if the client sent no Host."""
+def request_head(head: RequestHead, block: bytes) -> bytes:
+    """The head that goes upstream, always HTTP/1.1, from a `forwarded_block`."""
     if head.host != head.fields.host:
-        # An absolute target overrules the Host field; a client of HTTP/1.0 may have sent neither.
-        block = b"Host: " + (head.host or authority) + b"\r\n" + _HOST_LINE.sub(b"", block)
+        # An absolute target overrules the Host field. A client of HTTP/1.0 may have sent neither, and
+        # RFC 9112 section 3.2 wants an empty field then.
+        block = b"Host: " + head.host + b"\r\n" + _HOST_LINE.sub(b"", block)
     return head.method + b" " + head.target + b" HTTP/1.1\r\n" + block
 
 
 def without_field(block: bytes, name: bytes) -> bytes:
-    """`block` without any field of that (lower-case) name; for a preview secret on its way upstream."""
+    """`block` without any field of that (lower-case) name."""
     lines = block.split(b"\r\n")
     return b"\r\n".join(line for line in lines if line.split(b":", 1)[0].lower() != name)
+
+
+def without_secret(message: bytes, name: bytes) -> bytes:
+    """A request without the header that holds a preview's secret, which is none of the upstream's business."""
+    head, end, body = message.partition(b"\r\n\r\n")
+    return without_field(head, name) + end + body
 
 
 def response_head(
     head: ResponseHead,
     data: bytes,
     *,
-    to_http_1_0: bool = False,
     connection: bytes = b"",
     set_cookie: bytes = b"",
+    coding: Coding = Coding.AS_IS,
 ) -> bytes:
     """The head that goes to the client, from `data` which begins with the received one.
 
@@ -49,10 +66,10 @@ def response_head(
     """
     fields = head.fields
     forward = fields.forward
-    if to_http_1_0 and fields.chunked:
+    if coding is Coding.REMOVED and fields.chunked:
         forward = without_field(forward, b"transfer-encoding")
-    if head.minor and forward is fields.raw and not connection and not set_cookie:
-        return data[: head.size]
+    elif coding is Coding.ADDED:
+        forward += b"Transfer-Encoding: chunked\r\n"
     block = b"HTTP/1.1" + data[8 : head.line_size] + forward
     if fields.upgrade is not None and head.status == 101:
         block += b"Upgrade: " + fields.upgrade + b"\r\n"

@@ -24,12 +24,12 @@ class LiveUpstream:
 
     __slots__ = (
         "address",
-        "authority",
         "cells",
         "idle",
         "in_flight",
         "name",
         "response_memo",
+        "retired",
         "tag",
         "weight",
     )
@@ -38,12 +38,12 @@ class LiveUpstream:
         self.tag = view.tag
         self.name = view.name
         self.address = view.address
-        self.authority = b"localhost" if view.address.startswith("unix:") else view.name.encode()
         self.weight = view.weight
         self.cells = cells
         self.in_flight = 0
         self.idle: list[Any] = []  # the keepalive cache: proxy.keepalive's, last in, first out
         self.response_memo: Any = None  # the Fields of the last response, see http1.head
+        self.retired = False  # no snapshot names it any more: keep no connection
 
 
 class LivePool:

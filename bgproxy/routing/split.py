@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl
 from bgproxy.http1.head import Fields, RequestHead
 from bgproxy.model import Canary, Match, PoolView, ServiceView, Sticky, UpstreamView, WhenUnhealthy
 from bgproxy.routing.balance import LivePool, LiveUpstream
+from bgproxy.routing.retry import RetryBudget
 
 BUCKETS: Final = 100
 # 61 is coprime to 100: any 100 new clients in a row get each bucket exactly once, well mixed.
@@ -38,10 +39,11 @@ class LiveService:
         "_sticky",
         "active",
         "cells",
+        "hold",
         "idle",
         "preview_header",
         "preview_secret",
-        "retry_tokens",
+        "retry_budget",
         "split",
         "view",
     )
@@ -65,11 +67,13 @@ class LiveService:
         # Where a split's next request stands in its period of 100; kept across snapshots, so that the
         # share stays exact while health changes.
         self._position: int = 0 if before is None else before._position
-        self.retry_tokens: float = 0.0 if before is None else before.retry_tokens
+        self.retry_budget: RetryBudget = RetryBudget(view.retries) if before is None else before.retry_budget
+        self.retry_budget.share = view.retries.budget
         self._active: Choice = (self.active, b"")
         self._idle: Choice = (self.idle, b"")
         if not self.active and view.when_unhealthy is WhenUnhealthy.OTHER_POOL and self.idle:
             self._active = self._idle
+        self.hold = view.hold
         self._canary = view.canary
         self._sticky = view.sticky
         self._matches = () if view.canary is None else view.canary.match

@@ -1,0 +1,1 @@
+"""Wiring: which processes there are, what each is made of, and how they start and end."""

@@ -1,0 +1,121 @@
+"""A worker process: one uvloop loop, one data plane, the sockets that it accepts on.
+
+It is told what to do by its supervisor through a control socket, a line at a time, and by the controller
+through the shared memory. If the supervisor is gone, it finishes what it has and ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import socket
+from dataclasses import dataclass
+from math import inf
+from typing import Final
+
+import uvloop
+
+from bgproxy.proxy.dataplane import DataPlane
+from bgproxy.proxy.listener import Listener
+from bgproxy.shared_memory import snapshot
+from bgproxy.shared_memory.counters import WorkerBlock
+from bgproxy.shared_memory.layout import SharedMemory
+from bgproxy.shared_memory.wake import Bell
+
+logger = logging.getLogger("bgproxy.worker")
+
+# In a process that ends for good: time for a kept-alive client's next request before its connection is
+# closed. (A worker that is only replaced waits for the idle timeout instead.)
+IDLE_GRACE_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """What a worker is given by its supervisor. All of it outlives the worker."""
+
+    memory: SharedMemory
+    block: int
+    bell: Bell
+    controller_bell: Bell
+    control: socket.socket
+    sockets: tuple[tuple[socket.socket, bool], ...]  # (bound socket, preview)
+
+
+def run(seat: Seat) -> int:
+    """The whole life of the process. Returns its exit code."""
+    gc.freeze()
+    # Exchanges leave no cycles behind; the collector only has to find what errors leave.
+    gc.set_threshold(50_000, 20, 20)
+    uvloop.run(Worker(seat).serve())
+    return 0
+
+
+class Worker:
+    def __init__(self, seat: Seat) -> None:
+        self._seat = seat
+        self._told = b""
+        self._plane: DataPlane
+        self._listeners: list[Listener] = []
+        self._drained = asyncio.Event()
+
+    async def serve(self) -> None:
+        seat, loop = self._seat, asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            # The supervisor speaks through the control socket; a terminal's ^C reaches us all.
+            loop.add_signal_handler(number, lambda: None)
+        rung = asyncio.Event()
+        loop.add_reader(seat.bell.fileno(), rung.set)
+        block = WorkerBlock(seat.memory, seat.block)
+        while snapshot.read(seat.memory) is None:
+            await rung.wait()
+            seat.bell.silence()
+            rung.clear()
+        loop.remove_reader(seat.bell.fileno())
+        self._plane = DataPlane(seat.memory, block, seat.controller_bell.ring)
+        loop.add_reader(seat.bell.fileno(), self._look)
+        for sock, preview in seat.sockets:
+            listener = Listener(self._plane, sock, preview=preview)
+            self._listeners.append(listener)
+            await listener.open()
+        os.set_blocking(seat.control.fileno(), False)  # noqa: FBT003 - positional only
+        loop.add_reader(seat.control.fileno(), self._listen)
+        await loop.sock_sendall(seat.control, b"ready\n")
+        await self._drained.wait()
+        self._plane.close()
+
+    # Private
+
+    def _look(self) -> None:
+        self._seat.bell.silence()
+        self._plane.adopt()
+
+    def _listen(self) -> None:
+        """Obeys the supervisor: `drain SECONDS` (the service ends) or `retire` (a successor serves)."""
+        told = self._seat.control.recv(4096)
+        if not told:
+            asyncio.get_running_loop().remove_reader(self._seat.control.fileno())
+            logger.warning("the supervisor is gone")
+            self._drain(timeout_s=30.0, idle_grace_s=IDLE_GRACE_S)
+            return
+        *lines, self._told = (self._told + told).split(b"\n")
+        for line in lines:
+            verb, _, argument = line.partition(b" ")
+            if verb == b"drain":
+                self._drain(timeout_s=float(argument), idle_grace_s=IDLE_GRACE_S)
+            elif verb == b"retire":
+                self._drain(timeout_s=inf, idle_grace_s=inf)
+
+    def _drain(self, *, timeout_s: float, idle_grace_s: float) -> None:
+        for listener in self._listeners:
+            listener.close()
+        self._plane.drain(timeout_s, idle_grace_s)
+        self._check_drained()
+
+    def _check_drained(self) -> None:
+        if self._plane.is_empty():
+            self._drained.set()
+        else:
+            asyncio.get_running_loop().call_later(0.05, self._check_drained)

@@ -1,0 +1,190 @@
+"""One client connection: requests one after the other, each handed to an exchange of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from math import inf
+from typing import TYPE_CHECKING, Protocol, cast
+
+from bgproxy.errors import ProxyError
+from bgproxy.http1 import responses
+from bgproxy.http1.head import Fields, parse_request, skip_empty_line
+from bgproxy.http1.rewrite import forwarded_block
+from bgproxy.proxy import limits
+from bgproxy.proxy.exchange import Exchange
+from bgproxy.shared_memory.counters import ACCEPTED, CONNECTIONS, RESPONSES
+
+if TYPE_CHECKING:
+    from bgproxy.proxy.dataplane import DataPlane
+
+
+class DownstreamUser(Protocol):
+    """What a client connection tells whoever has it: an exchange, or the tunnel that it became."""
+
+    def client_data(self, data: bytes) -> None: ...
+    def client_eof(self) -> bool: ...
+    def client_gone(self) -> None: ...
+    def client_full(self) -> None: ...
+    def client_drained(self) -> None: ...
+    def timed_out(self) -> None: ...
+
+
+class Downstream(asyncio.Protocol):
+    """`user` is None between requests. `deadline` is when the present phase has lasted too long."""
+
+    __slots__ = (
+        "_buffer",
+        "_eof",
+        "_fields",
+        "_lingering",
+        "block",
+        "deadline",
+        "peer",
+        "plane",
+        "preview",
+        "transport",
+        "user",
+    )
+
+    transport: asyncio.Transport
+
+    def __init__(self, plane: DataPlane, *, preview: bool) -> None:
+        # for the connection's life
+        self.plane = plane
+        self.preview = preview
+        self.peer = b"unknown"
+        # the header block of the last request, and what was made of it
+        self._fields: Fields | None = None
+        self.block = b""
+        # for the present request
+        self._buffer = b""
+        self.user: DownstreamUser | None = None
+        self.deadline = inf
+        self._eof = False
+        self._lingering = False
+
+    def next_request(self, rest: bytes) -> None:
+        """The response is complete and the connection stays open; `rest` was read beyond the request."""
+        self.user = None
+        self.deadline = self.plane.now + self.plane.idle_s
+        if rest or self._buffer:
+            self._buffer = rest + self._buffer
+            self.transport.resume_reading()
+            # Not at once: a long pipeline must neither recurse nor keep other connections waiting.
+            self.plane.loop.call_soon(self._continue)
+        elif self._eof:
+            self.transport.close()
+
+    def keep(self, rest: bytes) -> None:
+        """Keeps bytes of the next request until this one is answered."""
+        self._buffer += rest
+        if len(self._buffer) > limits.PIPELINE_BYTES:
+            self.transport.pause_reading()
+
+    def refuse(self, error: ProxyError) -> None:
+        """Answers a request that cannot be read, and closes: nothing behind it can be trusted."""
+        self.plane.unrouted[RESPONSES + error.status // 100] += 1
+        self.transport.write(responses.error_response(error.status, error.reason, close=True))
+        self.close_lingering()
+
+    def close_lingering(self) -> None:
+        """Closes so that the client can read what it was told, even if it is still sending."""
+        self.user = None
+        if self.transport.is_closing():
+            return
+        if self._eof or not self.transport.can_write_eof():
+            self.transport.close()
+            return
+        self._lingering = True
+        self._buffer = b""
+        self.deadline = self.plane.now + limits.LINGER_S
+        self.transport.write_eof()
+        self.transport.resume_reading()
+
+    def expired(self) -> None:
+        """The deadline has passed; called by the sweep."""
+        if self.user is not None:
+            self.user.timed_out()
+        elif self._buffer and not self._lingering:
+            self.refuse(ProxyError(408, "the request head did not arrive in time"))
+        else:
+            self.transport.abort() if self._lingering else self.transport.close()
+
+    def is_idle(self) -> bool:
+        """True between requests, when nothing of the next one has arrived."""
+        return self.user is None and not self._buffer
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        plane = self.plane
+        plane.downstreams.add(self)
+        plane.cells[ACCEPTED] += 1
+        plane.cells[CONNECTIONS] = len(plane.downstreams)
+        peername = transport.get_extra_info("peername")
+        if isinstance(peername, tuple):
+            self.peer = str(peername[0]).encode()
+        self.deadline = plane.now + plane.request_head_s
+
+    def data_received(self, data: bytes) -> None:
+        user = self.user
+        if user is not None:
+            user.client_data(data)
+        elif not self._lingering:
+            if self._buffer:
+                data = self._buffer + data
+            self._begin(data)
+
+    def eof_received(self) -> bool:
+        self._eof = True
+        if self.user is not None:
+            return self.user.client_eof()
+        return bool(self._buffer) and not self._lingering
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - gone is gone
+        plane = self.plane
+        plane.downstreams.discard(self)
+        plane.cells[CONNECTIONS] = len(plane.downstreams)
+        if self.user is not None:
+            self.user.client_gone()
+            self.user = None
+
+    def pause_writing(self) -> None:
+        if self.user is not None:
+            self.user.client_full()
+
+    def resume_writing(self) -> None:
+        if self.user is not None:
+            self.user.client_drained()
+
+    # Private
+
+    def _continue(self) -> None:
+        if self.user is not None or self._lingering or not self._buffer:
+            return
+        self._begin(self._buffer)
+        if self._eof and self.user is None:
+            self.transport.close()
+
+    def _begin(self, data: bytes) -> None:
+        try:
+            head = parse_request(data, self._fields)
+        except ProxyError as error:
+            if data[:2] == b"\r\n":
+                self._begin(skip_empty_line(data))
+            else:
+                self.refuse(error)
+            return
+        if head is None:
+            if not self._buffer:
+                self.deadline = self.plane.now + self.plane.request_head_s
+            self._buffer = data
+            return
+        self._buffer = b""
+        if head.fields is not self._fields:
+            self._fields = head.fields
+            self.block = forwarded_block(head.fields, self.peer, b"http")
+        exchange = Exchange(self, head)
+        self.user = exchange
+        exchange.start(data)

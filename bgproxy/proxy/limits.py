@@ -1,0 +1,22 @@
+"""Bounds of what one connection or request may hold in a worker. Sizes are bytes, times are seconds."""
+
+from __future__ import annotations
+
+from typing import Final
+
+KIB: Final = 1024
+
+# A request of up to this size, head included, is kept until its response begins, so that it can be sent
+# to another upstream. It is one read of a socket in nearly all cases, kept as it came.
+REPLAY_BYTES: Final = 64 * KIB
+# Bytes of the next requests (pipelining) that are kept while one is being answered.
+PIPELINE_BYTES: Final = 64 * KIB
+# How long a client that was told "Connection: close" may go on sending before it is cut off: closing at
+# once would make its kernel throw our answer away (RFC 9112 section 9.6).
+LINGER_S: Final = 2.0
+# Idle upstream connections kept by one worker, for each upstream.
+IDLE_CONNECTIONS: Final = 256
+# An idle upstream connection older than this is closed; below the 5 s that Node.js and others wait.
+IDLE_CONNECTION_S: Final = 4.0
+# How often deadlines are looked at: the precision of every timeout.
+SWEEP_S: Final = 0.1

@@ -1,0 +1,35 @@
+"""How many requests of a service may be tried again: a share of all requests, plus a small burst.
+
+Without it, retries multiply the load on a pool that is already failing (Envoy's and Linkerd's retry
+budgets are the same idea).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from bgproxy.model import Retries
+
+# Retries that are possible at once, before any request has paid for them, and the most that is saved up.
+BURST: Final = 10.0
+
+
+class RetryBudget:
+    """`requests` is counted by the caller; the tokens follow from it when a retry is asked for."""
+
+    __slots__ = ("_paid", "_tokens", "requests", "share")
+
+    def __init__(self, retries: Retries) -> None:
+        self.share = retries.budget
+        self.requests = 0
+        self._paid = 0
+        self._tokens = BURST
+
+    def spend(self) -> bool:
+        """Takes one retry out of the budget; False if it is used up."""
+        self._tokens = min(BURST, self._tokens + (self.requests - self._paid) * self.share)
+        self._paid = self.requests
+        if self._tokens < 1.0:
+            return False
+        self._tokens -= 1.0
+        return True
