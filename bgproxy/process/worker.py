@@ -11,19 +11,16 @@ import gc
 import logging
 import os
 import signal
-import socket
-from dataclasses import dataclass
 from math import inf
 from typing import Final
 
 import uvloop
 
+from bgproxy.process.seats import WorkerSeat
 from bgproxy.proxy.dataplane import DataPlane
 from bgproxy.proxy.listener import Listener
 from bgproxy.shared_memory import snapshot
 from bgproxy.shared_memory.counters import WorkerBlock
-from bgproxy.shared_memory.layout import SharedMemory
-from bgproxy.shared_memory.wake import Bell
 
 logger = logging.getLogger("bgproxy.worker")
 
@@ -32,19 +29,7 @@ logger = logging.getLogger("bgproxy.worker")
 IDLE_GRACE_S: Final = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Seat:
-    """What a worker is given by its supervisor. All of it outlives the worker."""
-
-    memory: SharedMemory
-    block: int
-    bell: Bell
-    controller_bell: Bell
-    control: socket.socket
-    sockets: tuple[tuple[socket.socket, bool], ...]  # (bound socket, preview)
-
-
-def run(seat: Seat) -> int:
+def run(seat: WorkerSeat) -> int:
     """The whole life of the process. Returns its exit code."""
     gc.freeze()
     # Exchanges leave no cycles behind; the collector only has to find what errors leave.
@@ -54,7 +39,7 @@ def run(seat: Seat) -> int:
 
 
 class Worker:
-    def __init__(self, seat: Seat) -> None:
+    def __init__(self, seat: WorkerSeat) -> None:
         self._seat = seat
         self._told = b""
         self._plane: DataPlane
@@ -80,7 +65,7 @@ class Worker:
             listener = Listener(self._plane, sock, preview=preview)
             self._listeners.append(listener)
             await listener.open()
-        os.set_blocking(seat.control.fileno(), False)  # noqa: FBT003 - positional only
+        os.set_blocking(seat.control.fileno(), False)
         loop.add_reader(seat.control.fileno(), self._listen)
         await loop.sock_sendall(seat.control, b"ready\n")
         await self._drained.wait()

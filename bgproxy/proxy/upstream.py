@@ -54,7 +54,7 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
         if self.user is None:
-            transport.abort()
+            self.transport.abort()
         else:
             self.user.upstream_connected(self)
 

@@ -17,7 +17,6 @@ from bgproxy.shared_memory.layout import (
     BLOCK_HEADER_CELLS,
     BLOCKS,
     RECORD_CELLS,
-    RECORDS,
     SharedMemory,
 )
 
@@ -31,6 +30,7 @@ PARKED: Final = 5  # gauge: requests that a hold keeps
 PARKED_BYTES: Final = 6  # gauge
 OVERFLOWED: Final = 7  # id of the last hold that this worker ended because a limit was reached
 STARTS: Final = 8  # how many workers have used this block
+USED_RECORDS: Final = 9  # none from here on has ever been used
 
 # Values of STATE.
 SERVING: Final = 1
@@ -52,6 +52,10 @@ IDLE: Final = 16  # gauge: connections in the keepalive cache
 HISTOGRAM: Final = 17
 
 _GAUGES: Final = (IN_FLIGHT, TUNNELS, IDLE)
+_SUMS: Final = (
+    *("in_flight", "tunnels", "idle"),
+    *("connect_failed", "reset", "timed_out", "invalid", "retried", "held", "duration_us"),
+)
 
 # Upper bounds (inclusive) of the latency buckets in microseconds, about 1.4 apart; the last has no bound.
 LATENCY_BOUNDS_US: Final = (
@@ -82,11 +86,11 @@ class WorkerBlock:
         self.cells = memory.block(index)
         for cell in (SEEN, CONNECTIONS, PARKED, PARKED_BYTES):
             self.cells[cell] = 0
-        for slot in range(RECORDS):
+        # Only these: even to look at a page of the sparse memory allocates it.
+        for slot in range(self.cells[USED_RECORDS]):
             start = BLOCK_HEADER_CELLS + slot * RECORD_CELLS
-            if self.cells[start + TAG]:
-                for gauge in _GAUGES:
-                    self.cells[start + gauge] = 0
+            for gauge in _GAUGES:
+                self.cells[start + gauge] = 0
         self.cells[STARTS] += 1
         self.cells[STATE] = SERVING
         self.cells[PID] = os.getpid()
@@ -96,6 +100,7 @@ class WorkerBlock:
         start = BLOCK_HEADER_CELLS + slot * RECORD_CELLS
         record = self.cells[start : start + RECORD_CELLS]
         if record[TAG] != tag:
+            self.cells[USED_RECORDS] = max(self.cells[USED_RECORDS], slot + 1)
             for cell in range(RECORD_CELLS):
                 record[cell] = 0
             record[TAG] = tag
@@ -135,6 +140,13 @@ class Totals:
         self.duration_us += record[DURATION_US]
         for index in range(LATENCY_BUCKETS):
             self.latency[index] += record[HISTOGRAM + index]
+
+    def merge(self, other: Totals) -> None:
+        """Adds another record's sums, for the totals of a pool."""
+        for name in _SUMS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.responses = [mine + its for mine, its in zip(self.responses, other.responses, strict=True)]
+        self.latency = [mine + its for mine, its in zip(self.latency, other.latency, strict=True)]
 
     @property
     def requests(self) -> int:
@@ -191,7 +203,7 @@ class CounterReader:
         """True if no living worker has anything under way in the record of `slot`."""
         start = BLOCK_HEADER_CELLS + slot * RECORD_CELLS
         return not any(
-            block[start + cell] for _, block in self._used() for cell in _GAUGES if is_alive(block[PID])
+            block[start + cell] for _, block in self._used() if is_alive(block[PID]) for cell in _GAUGES
         )
 
     # Private

@@ -40,7 +40,10 @@ class Slots:
         return place
 
     def keep_only(self, keys: Iterable[Key]) -> None:
-        """Releases the records of everything else."""
+        """Releases the records of everything else, which all living workers have to have left by now.
+
+        That is, they obey a snapshot without it. Only then does a quiet record stay quiet.
+        """
         kept = set(keys)
         for key in [key for key in self._taken if key not in kept]:
             self._released.append(self._taken.pop(key)[0])
@@ -54,8 +57,13 @@ class Slots:
             if self._is_quiet(slot):
                 return slot
             self._released.append(slot)
-        if self._next_slot >= RECORDS:
-            raise ValueError(f"there are more than {RECORDS - FIRST_SLOT} services and upstreams")
-        slot = self._next_slot
-        self._next_slot += 1
-        return slot
+        while self._next_slot < RECORDS:
+            slot = self._next_slot
+            self._next_slot += 1
+            if self._is_quiet(slot):
+                return slot
+            self._released.append(slot)  # by a predecessor
+        raise ValueError(
+            f"all {RECORDS - FIRST_SLOT} records of services and upstreams are in use: "
+            "remove some, or wait until requests to removed ones have ended"
+        )

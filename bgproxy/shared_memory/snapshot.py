@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import struct
 import zlib
+from dataclasses import replace
 from math import inf
+from sys import float_info
 from typing import Any, Final
 
 import orjson
@@ -38,9 +40,10 @@ from bgproxy.model import (
 from bgproxy.shared_memory.layout import PAGE, SLOT_BYTES, SLOTS, SharedMemory
 
 _SLOT_BITS: Final = 8
-_SEAL: Final = struct.Struct("=QQQ")  # sequence, length, CRC-32 of the payload
+_SEAL: Final = struct.Struct("=QQQ")  # sequence, length, checksum
 _SECTION: Final = struct.Struct("=QI")  # generation, number of sections
 _LENGTH: Final = struct.Struct("=I")
+_NEVER: Final = float_info.max  # in `drain_until`, where null means None
 
 
 def sequence_of(word: int) -> int:
@@ -68,7 +71,7 @@ class SnapshotWriter:
         with self._memory.slot(index) as slot:
             _SEAL.pack_into(slot, 0, 0, 0, 0)
             slot[PAGE : PAGE + len(payload)] = payload
-            _SEAL.pack_into(slot, 0, sequence, len(payload), zlib.crc32(payload))
+            _SEAL.pack_into(slot, 0, sequence, len(payload), _checksum(sequence, payload))
         word = sequence << _SLOT_BITS | index
         self._word[0] = word
         return word
@@ -83,14 +86,14 @@ def read(memory: SharedMemory) -> tuple[int, bytes] | None:
             if sequence != sequence_of(word) or length > SLOT_BYTES - PAGE:
                 continue
             payload = bytes(slot[PAGE : PAGE + length])
-        if zlib.crc32(payload) == checksum:
+        if _checksum(sequence, payload) == checksum:
             return word, payload
     return None
 
 
 def encode(snapshot: Snapshot) -> bytes:
     """One section per service, so that a reader can keep what it has of the services that are the same."""
-    sections = [orjson.dumps(service) for service in snapshot.services]
+    sections = [orjson.dumps(_finite(service)) for service in snapshot.services]
     head = _SECTION.pack(snapshot.generation, len(sections))
     return head + b"".join(_LENGTH.pack(len(section)) + section for section in sections)
 
@@ -116,6 +119,15 @@ def decode(payload: bytes, known: dict[bytes, ServiceView] | None = None) -> Sna
 # Private
 
 
+def _checksum(sequence: int, payload: bytes) -> int:
+    """CRC-32, begun with the sequence: a seal that was read in parts of two never fits, nor does a blank one."""
+    return zlib.crc32(payload, sequence)
+
+
+def _finite(service: ServiceView) -> ServiceView:
+    return replace(service, drain_until=_NEVER) if service.drain_until == inf else service
+
+
 def _service(fields: dict[str, Any]) -> ServiceView:
     canary, hold, sticky = fields["canary"], fields["hold"], fields["sticky"]
     preview = fields["preview"]
@@ -139,7 +151,7 @@ def _service(fields: dict[str, Any]) -> ServiceView:
         canary=canary
         and Canary(canary["weight"], tuple(Match(**match) for match in canary["match"]), canary["salt"]),
         hold=hold and Hold(**hold),
-        drain_until=fields["drain_until"],
+        drain_until=inf if fields["drain_until"] == _NEVER else fields["drain_until"],
     )
 
 

@@ -9,6 +9,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
+from typing import Final
+
+_READ_BYTES: Final = 4096
 
 
 class Bell:
@@ -39,7 +42,8 @@ class Bell:
     def silence(self) -> None:
         """To be called before looking, so that no ring is lost."""
         try:
-            os.read(self._read_fd, 4096)
+            while len(os.read(self._read_fd, _READ_BYTES)) == _READ_BYTES:
+                pass  # a pipe keeps every ring
         except BlockingIOError:
             return  # somebody else has taken the ring
 

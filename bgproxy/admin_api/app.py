@@ -1,0 +1,139 @@
+"""The aiohttp application: what every call goes through before and after its handler."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import orjson
+from aiohttp import web
+from pydantic import BaseModel, ValidationError
+
+from bgproxy.admin_api import access, openapi, problems, views
+from bgproxy.admin_api.bodies import Body
+from bgproxy.admin_api.desk import Desk
+from bgproxy.admin_api.routes import CHANGES, VIEWS, ChangeRoute, ViewRoute
+from bgproxy.errors import ControlError, Invalid
+from bgproxy.model import Role
+from bgproxy.state.base import StoredResponse
+from bgproxy.switch.calls import Call
+
+logger = logging.getLogger("bgproxy.admin")
+
+BODY_BYTES: Final = 1024 * 1024
+KEY_CHARACTERS: Final = 255
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def build(desk: Desk) -> web.Application:
+    app = web.Application(client_max_size=BODY_BYTES, middlewares=[_explain_errors])
+    for change in CHANGES:
+        app.router.add_route(change.method, change.path, _change_handler(desk, change))
+    for view in VIEWS:
+        app.router.add_get(view.path, _view_handler(desk, view))
+    document = openapi.document()
+
+    async def get_document(request: web.Request) -> web.StreamResponse:
+        access.check_host(desk.board.config.admin, request.headers)
+        return views.json(document)
+
+    app.router.add_get("/admin/openapi.json", get_document)
+    return app
+
+
+@web.middleware
+async def _explain_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except ControlError as error:
+        headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
+        return problems.problem(error, headers=headers)
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        return problems.plain_problem(
+            error.status, error.reason, f"{request.method} {request.path}: see /admin/openapi.json"
+        )
+    except Exception:
+        # A defect of ours: the operator gets an answer, the log gets the traceback.
+        logger.exception("%s %s failed", request.method, request.path)
+        return problems.plain_problem(500, "Internal error", "bgproxy failed here; its log says more")
+
+
+def _admit(desk: Desk, request: web.Request, role: Role) -> access.Caller:
+    admin = desk.board.config.admin
+    access.check_host(admin, request.headers)
+    caller = access.authenticate(admin, request.headers, request.remote or "unix")
+    access.require(caller, role)
+    return caller
+
+
+def _view_handler(desk: Desk, route: ViewRoute) -> Handler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        if route.role is not None:
+            _admit(desk, request, route.role)
+        return await route.handler(desk, request)
+
+    return handle
+
+
+def _change_handler(desk: Desk, route: ChangeRoute) -> Handler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        caller = _admit(desk, request, route.role)
+        text = await request.read()
+        body = _parse(route.body, text)
+        key = request.headers.get("Idempotency-Key")
+        if key is None:
+            answer = await route.handler(desk, _call(caller, body, None), body, dict(_arguments(request)))
+            return views.json(answer, route.success)
+        if not 0 < len(key) <= KEY_CHARACTERS:
+            raise Invalid(f"an Idempotency-Key has 1 to {KEY_CHARACTERS} characters")
+        fingerprint = hashlib.sha256(
+            b"\0".join((request.method.encode(), request.path.encode(), text))
+        ).hexdigest()
+        stored = await desk.board.store.idempotent(key)
+        if stored is not None:
+            return _replay(stored, fingerprint)
+        call = _call(caller, body, (key, fingerprint))
+        answer = await route.handler(desk, call, body, dict(_arguments(request)))
+        if not call.dry_run and await desk.board.store.idempotent(key) is None:
+            # What made no generation has not been stored with one.
+            await desk.board.store.remember(key, fingerprint, route.success, orjson.dumps(answer))
+        return views.json(answer, route.success)
+
+    return handle
+
+
+def _call(caller: access.Caller, body: BaseModel, key: tuple[str, str] | None) -> Call:
+    guards = body.model_dump(include={"reason", "dry_run", "if_generation"})
+    return Call(actor=caller.name, key=key, **guards)
+
+
+def _arguments(request: web.Request) -> dict[str, str]:
+    return {**request.query, **request.match_info}
+
+
+def _parse(model: type[Body], text: bytes) -> Body:
+    try:
+        return model.model_validate_json(text or b"{}")
+    except ValidationError as error:
+        rows = [
+            {"path": ".".join(map(str, each["loc"])), "message": each["msg"]}
+            for each in error.errors(include_url=False, include_input=False, include_context=False)
+        ]
+        detail = "; ".join(f"{row['path'] or 'body'}: {row['message']}" for row in rows)
+        raise Invalid(detail, problems=rows) from error
+
+
+def _replay(stored: StoredResponse, fingerprint: str) -> web.Response:
+    if stored.fingerprint != fingerprint:
+        raise Invalid("this Idempotency-Key was used for another call: use a new one")
+    return web.Response(
+        status=stored.status,
+        body=stored.body,
+        content_type="application/json",
+        headers={"Idempotency-Replayed": "true"},
+    )

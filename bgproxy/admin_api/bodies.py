@@ -1,0 +1,264 @@
+"""What calls say and what they get, as models: they validate requests and write the OpenAPI document."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from bgproxy.config.quantities import parse_duration, parse_size
+from bgproxy.model import Health, Match, Upstream
+from bgproxy.switch.calls import HOLD_BYTES, HOLD_REQUESTS, HOLD_TIMEOUT_S, HoldLimits
+
+MAX_HOLD_S = 300.0
+
+
+def _duration(value: object) -> object:
+    return parse_duration(value) if isinstance(value, str) else value
+
+
+def _size(value: object) -> object:
+    return parse_size(value) if isinstance(value, str) else value
+
+
+Seconds = Annotated[
+    float, BeforeValidator(_duration, json_schema_input_type=str | float), Field(gt=0, le=MAX_HOLD_S)
+]
+Bytes = Annotated[int, BeforeValidator(_size, json_schema_input_type=str | int), Field(gt=0)]
+
+
+class Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Change(Body):
+    """What every change takes."""
+
+    reason: str = Field("", max_length=1000, description="Why; kept in the history.")
+    dry_run: bool = Field(default=False, description="Say what would happen and change nothing.")
+    if_generation: int | None = Field(
+        None, description="Refuse with 409 unless the state is at this generation."
+    )
+
+
+class ServiceChange(Change):
+    service: str | None = Field(None, description="May be left out where there is one service only.")
+
+
+class GroupChange(ServiceChange):
+    group: str | None = Field(
+        None, description="All services of this group as one act, instead of a service."
+    )
+
+
+class HoldBody(Body):
+    timeout: Seconds = Field(HOLD_TIMEOUT_S, description="How long at most, such as 5s.")
+    max_requests: int = Field(HOLD_REQUESTS, gt=0, description="Parked requests at most, in each worker.")
+    max_bytes: Bytes = Field(HOLD_BYTES, description="Bytes of parked requests at most, in each worker.")
+
+    def limits(self) -> HoldLimits:
+        return HoldLimits(self.timeout, self.max_requests, self.max_bytes)
+
+
+def _hold(value: object) -> object:
+    return (
+        {"timeout": value} if isinstance(value, str | float | int) and not isinstance(value, bool) else value
+    )
+
+
+class RollbackRequest(GroupChange):
+    force: bool = Field(default=False, description="Also to a pool that is not proven healthy; recorded.")
+    hold: Annotated[HoldBody | None, BeforeValidator(_hold, json_schema_input_type=HoldBody | str | None)] = (
+        Field(None, description="Park new requests until the old pool is empty, then switch.")
+    )
+
+
+class SwitchRequest(RollbackRequest):
+    to: str | None = Field(None, description="The pool to switch to; the idle one if left out.")
+
+
+class MatchBody(Body):
+    header: str | None = None
+    cookie: str | None = None
+    query: str | None = None
+    value: str
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> MatchBody:
+        if sum(name is not None for name in (self.header, self.cookie, self.query)) != 1:
+            raise ValueError("give exactly one of header, cookie and query, with a value")
+        return self
+
+    def match(self) -> Match:
+        kind = "header" if self.header is not None else "cookie" if self.cookie is not None else "query"
+        return Match(kind, str(getattr(self, kind)), self.value)
+
+
+class CanaryRequest(ServiceChange):
+    weight: int = Field(0, ge=0, le=100, description="Percent of the requests that go to the idle pool.")
+    match: list[MatchBody] = Field(default_factory=list, max_length=32)
+    force: bool = False
+
+
+class HoldRequest(GroupChange, HoldBody):
+    """Park new requests for a bounded time."""
+
+
+class UpstreamBody(Body):
+    address: str
+    weight: int = Field(1, ge=0, le=1000)
+
+
+def _upstream(value: object) -> object:
+    return {"address": value} if isinstance(value, str) else value
+
+
+class PoolRequest(Change):
+    version: str | None = Field(None, max_length=200, description="Kept as it is if left out.")
+    upstreams: list[
+        Annotated[UpstreamBody, BeforeValidator(_upstream, json_schema_input_type=UpstreamBody | str)]
+    ] = Field(max_length=4096)
+    force: bool = Field(default=False, description="Also for the active pool.")
+
+    def members(self) -> tuple[Upstream, ...]:
+        return tuple(Upstream(each.address, each.weight) for each in self.upstreams)
+
+
+class Empty(Body):
+    """No body is needed."""
+
+
+# Answers
+
+
+class Answer(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+
+class Moved(BaseModel):
+    service: str
+    from_: str = Field(alias="from")
+    to: str
+
+
+class Changed(Answer):
+    """An answer to a change; with `dry_run` it says what would happen instead."""
+
+    generation: int
+    milliseconds: float | None = None
+
+
+class Switched(Changed):
+    service: str | None = None
+    from_: str | None = Field(None, alias="from")
+    to: str | None = None
+    services: list[Moved]
+    sync_milliseconds: float | None = None
+    held_milliseconds: float | None = None
+    forced: bool | None = None
+    dry_run: bool | None = None
+    allowed: bool | None = None
+    refusal: str | None = None
+
+
+class UpstreamStatus(BaseModel):
+    upstream: str
+    address: str
+    weight: int
+    health: Health
+    reason: str
+    since: float
+    in_flight: int
+    requests: int
+    failures: int
+
+
+class PoolStatus(BaseModel):
+    version: str
+    role: Literal["active", "idle"]
+    healthy: bool
+    in_flight: int
+    tunnels: int
+    requests: int
+    responses: dict[str, int]
+    latency_ms: dict[str, float | None]
+    safe_to_stop: bool
+    upstreams: list[UpstreamStatus]
+
+
+class ServiceStatus(BaseModel):
+    service: str
+    active: str
+    idle: str
+    previous: str | None
+    generation: int
+    canary: dict[str, Any] | None
+    hold: dict[str, Any] | None
+    drain: dict[str, Any] | None
+    proxy_errors: int
+    pools: dict[str, PoolStatus]
+
+
+class WorkerStatus(BaseModel):
+    pid: int
+    block: int
+    state: Literal["serving", "draining"]
+    current: bool
+    connections: int
+    accepted: int
+    parked: int
+
+
+class Status(BaseModel):
+    generation: int
+    sequence: int
+    version: str
+    supervisor_pid: int
+    controller: dict[str, Any]
+    listeners: list[dict[str, Any]]
+    workers: list[WorkerStatus]
+    services: list[ServiceStatus]
+
+
+class Services(BaseModel):
+    services: list[ServiceStatus]
+
+
+class HistoryRow(BaseModel):
+    id: int
+    time: float
+    generation_from: int
+    generation_to: int
+    action: str
+    services: list[str]
+    actor: str
+    reason: str
+    from_pool: str | None
+    to_pool: str | None
+    outcome: str
+    duration_ms: float
+    forced: bool
+    detail: str
+
+
+class History(BaseModel):
+    history: list[HistoryRow]
+
+
+class Reloaded(BaseModel):
+    generation: int
+    changed: list[str]
+
+
+class Upgrading(BaseModel):
+    pid: int
+    detail: str
+
+
+class Problem(Answer):
+    """RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    detail: str

@@ -1,0 +1,134 @@
+"""The calls that only look."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+import bgproxy
+from bgproxy.admin_api.desk import Desk
+from bgproxy.engines.embedded import UNROUTED, EmbeddedEngine
+from bgproxy.errors import Invalid, NotFound
+from bgproxy.observability import metrics
+from bgproxy.switch import status
+
+Json = dict[str, Any]
+
+
+async def get_status(desk: Desk, request: web.Request) -> web.Response:  # noqa: ARG001 - one signature
+    return json(_status(desk))
+
+
+async def get_services(desk: Desk, request: web.Request) -> web.Response:  # noqa: ARG001 - one signature
+    return json({"services": status.services_status(desk.board)})
+
+
+async def get_service(desk: Desk, request: web.Request) -> web.Response:
+    name = request.match_info["service"]
+    for each in status.services_status(desk.board):
+        if each["service"] == name:
+            return json(each)
+    raise NotFound(f"there is no service {name!r}; there is {', '.join(desk.board.config.services)}")
+
+
+async def get_history(desk: Desk, request: web.Request) -> web.Response:
+    limit, before = _number(request, "limit", 50), _number(request, "before", None)
+    assert limit is not None  # noqa: S101 - it has a default
+    rows = await desk.board.store.history(min(limit, 1000), before, request.query.get("service"))
+    return json({"history": [asdict(row) for row in rows]})
+
+
+async def get_healthz(desk: Desk, request: web.Request) -> web.Response:  # noqa: ARG001 - one signature
+    return json({"status": "ok"})
+
+
+async def get_readyz(desk: Desk, request: web.Request) -> web.Response:  # noqa: ARG001 - one signature
+    workers = [each for each in status.workers_status(desk.board.engine) if each["state"] == "serving"]
+    reasons = []
+    if not workers:
+        reasons.append("no worker serves")
+    if not desk.board.engine.is_live():
+        reasons.append("a worker has not seen the current snapshot yet")
+    body = {"status": "not ready" if reasons else "ready", "reasons": reasons}
+    return json(body, 503 if reasons else 200)
+
+
+async def get_metrics(desk: Desk, request: web.Request) -> web.Response:  # noqa: ARG001 - one signature
+    return web.Response(
+        body=metrics.render(lambda: _sample(desk)),
+        headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
+    )
+
+
+def json(value: Json, code: int = 200) -> web.Response:
+    return web.Response(status=code, body=orjson.dumps(value) + b"\n", content_type="application/json")
+
+
+# Private
+
+
+def _number(request: web.Request, name: str, default: int | None) -> int | None:
+    text = request.query.get(name)
+    if text is None:
+        return default
+    if not text.isdigit() or int(text) < 1:
+        raise Invalid(f"{name} is {text!r}: it has to be a positive number")
+    return int(text)
+
+
+def _status(desk: Desk) -> Json:
+    engine = desk.board.engine
+    return {
+        "generation": desk.board.desired.generation,
+        "sequence": engine.sequence if isinstance(engine, EmbeddedEngine) else 0,
+        "version": bgproxy.__version__,
+        "supervisor_pid": desk.supervisor_pid,
+        "controller": {"pid": os.getpid(), "started_at": desk.started_at},
+        "listeners": [
+            {"name": name, "bind": bind, "address": address, "preview": preview}
+            for name, bind, address, preview in desk.listeners
+        ],
+        "workers": status.workers_status(engine),
+        "services": status.services_status(desk.board),
+    }
+
+
+def _sample(desk: Desk) -> metrics.Sample:
+    board, engine = desk.board, desk.board.engine
+    workers = list(engine.workers())
+    services = []
+    for service in status.services_status(board):
+        name = service["service"]
+        pools = [
+            metrics.PoolSample(
+                pool,
+                state["version"],
+                state["role"] == "active",
+                [
+                    metrics.UpstreamSample(
+                        each["upstream"],
+                        each["health"],
+                        each["weight"],
+                        engine.totals((name, pool, each["address"])),
+                    )
+                    for each in state["upstreams"]
+                ],
+            )
+            for pool, state in service["pools"].items()
+        ]
+        weight = service["canary"]["weight"] if service["canary"] else 0
+        held = service["hold"] is not None
+        services.append(metrics.ServiceSample(name, weight, held, engine.totals((name,)), pools))
+    return metrics.Sample(
+        generation=board.desired.generation,
+        sequence=engine.sequence if isinstance(engine, EmbeddedEngine) else 0,
+        unrouted=engine.totals(UNROUTED),
+        accepted=sum(each.accepted for each in workers),
+        services=services,
+        workers=workers,
+        switches=dict(desk.switches),
+    )

@@ -1,0 +1,1 @@
+"""The configuration file: YAML text in, `model.Config` or every error at once out."""

@@ -1,0 +1,60 @@
+"""The port to whatever moves traffic: told what should be, asked what is.
+
+An engine never decides. It applies a whole snapshot, and says honestly what it can see: `is_live` has
+three answers, and `None`, cannot tell, is never to be taken for a yes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from bgproxy.model import Health, Snapshot
+from bgproxy.shared_memory.counters import Totals, WorkerView
+
+# (service,), (service, pool) or (service, pool, address)
+Key = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What is under way at a moment. `idle` counts kept-alive connections without a request."""
+
+    in_flight: int
+    tunnels: int
+    idle: int
+
+    def is_empty(self) -> bool:
+        return not (self.in_flight or self.tunnels or self.idle)
+
+
+class Engine(Protocol):
+    def predecessor(self) -> dict[Key, Health]:
+        """The health by (service, pool, address) that was in force before this controller; empty if none."""
+
+    def apply(self, snapshot: Snapshot) -> None:
+        """Makes `snapshot` the one that traffic obeys; in force when this returns."""
+
+    def is_live(self) -> bool | None:
+        """Whether everybody who serves has taken notice of the last snapshot applied."""
+
+    def traffic(self, service: str, pool: str) -> Traffic:
+        """What is under way between us and one pool."""
+
+    def totals(self, key: Key) -> Totals:
+        """What was counted for a service's own answers, or for one upstream."""
+
+    def ended_holds(self) -> set[int]:
+        """The holds that were ended because a limit was reached."""
+
+    def parked(self) -> tuple[int, int]:
+        """(requests, bytes) that holds keep at the moment."""
+
+    def workers(self) -> Sequence[WorkerView]:
+        """Those who serve; empty for an engine that does not say."""
+
+    async def news(self) -> None:
+        """Returns when something of the above may have changed."""
+
+    def close(self) -> None: ...

@@ -1,0 +1,155 @@
+"""bgproxy's own data plane as an engine: the controller's end of the shared memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
+from bgproxy.engines.base import Key, Traffic
+from bgproxy.model import Health, PoolView, ServiceView, Snapshot
+from bgproxy.shared_memory import snapshot as snapshots
+from bgproxy.shared_memory.counters import (
+    IDLE,
+    IN_FLIGHT,
+    TUNNELS,
+    UNROUTED_SLOT,
+    UNROUTED_TAG,
+    CounterReader,
+    Totals,
+    WorkerView,
+)
+from bgproxy.shared_memory.layout import SharedMemory
+from bgproxy.shared_memory.slots import Slots
+from bgproxy.shared_memory.snapshot import SnapshotWriter, sequence_of
+from bgproxy.shared_memory.wake import Bell, ring_all
+
+# The key of requests that no route fits.
+UNROUTED: Key = ("",)
+
+
+class EmbeddedEngine:
+    def __init__(self, memory: SharedMemory, workers: Sequence[Bell], own: Bell) -> None:
+        self._memory = memory
+        self._bells = workers
+        self._own = own
+        self._writer = SnapshotWriter(memory)
+        self._reader = CounterReader(memory)
+        self._slots = Slots(self._reader.is_quiet)
+        self._places: dict[Key, tuple[int, int]] = {UNROUTED: (UNROUTED_SLOT, UNROUTED_TAG)}
+        self._pools: dict[tuple[str, str], list[tuple[int, int]]] = {}
+        self._waiters: list[asyncio.Future[None]] = []
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(own.fileno(), self._on_bell)
+
+    def predecessor(self) -> dict[Key, Health]:
+        current = snapshots.read(self._memory)
+        if current is None:
+            return {}
+        before = snapshots.decode(current[1])
+        taken: dict[Key, tuple[int, int]] = {}
+        health: dict[Key, Health] = {}
+        for service in before.services:
+            taken[service.name,] = (service.slot, service.tag)
+            for pool in (service.active, service.idle):
+                for upstream in pool.upstreams:
+                    key = (service.name, pool.name, upstream.address)
+                    taken[key] = (upstream.slot, upstream.tag)
+                    health[key] = upstream.health
+        self._slots.restore(taken)
+        return health
+
+    def apply(self, snapshot: Snapshot) -> None:
+        self._slots.keep_only(_keys(snapshot))
+        placed = Snapshot(snapshot.generation, tuple(self._place(service) for service in snapshot.services))
+        payload = snapshots.encode(placed)
+        self._writer.publish(payload)
+        ring_all(self._bells[worker.block] for worker in self._reader.workers())
+        self._remember(placed)
+
+    def is_live(self) -> bool:
+        # A worker that has seen nothing yet has nothing under way, and reads the word before it does.
+        current = sequence_of(self._writer.word)
+        return all(sequence_of(worker.seen) >= current for worker in self._reader.workers() if worker.seen)
+
+    @property
+    def sequence(self) -> int:
+        return sequence_of(self._writer.word)
+
+    def traffic(self, service: str, pool: str) -> Traffic:
+        places = self._pools.get((service, pool), [])
+        in_flight, tunnels, idle = (
+            sum(self._reader.gauge(cell, slot, tag) for slot, tag in places)
+            for cell in (IN_FLIGHT, TUNNELS, IDLE)
+        )
+        return Traffic(in_flight, tunnels, idle)
+
+    def totals(self, key: Key) -> Totals:
+        place = self._places.get(key)
+        return Totals() if place is None else self._reader.totals(*place)
+
+    def ended_holds(self) -> set[int]:
+        return {worker.overflowed for worker in self._reader.workers() if worker.overflowed}
+
+    def parked(self) -> tuple[int, int]:
+        workers = self._reader.workers()
+        return sum(worker.parked for worker in workers), sum(worker.parked_bytes for worker in workers)
+
+    def workers(self) -> list[WorkerView]:
+        return self._reader.workers()
+
+    async def news(self) -> None:
+        future = self._loop.create_future()
+        self._waiters.append(future)
+        await future
+
+    def close(self) -> None:
+        self._loop.remove_reader(self._own.fileno())
+
+    # Private
+
+    def _on_bell(self) -> None:
+        self._own.silence()
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _place(self, service: ServiceView) -> ServiceView:
+        slot, tag = self._slots.take((service.name,))
+        return replace(
+            service,
+            slot=slot,
+            tag=tag,
+            active=self._place_pool(service.name, service.active),
+            idle=self._place_pool(service.name, service.idle),
+        )
+
+    def _place_pool(self, service: str, pool: PoolView) -> PoolView:
+        upstreams = []
+        for upstream in pool.upstreams:
+            slot, tag = self._slots.take((service, pool.name, upstream.address))
+            upstreams.append(replace(upstream, slot=slot, tag=tag))
+        return replace(pool, upstreams=tuple(upstreams))
+
+    def _remember(self, snapshot: Snapshot) -> None:
+        """Where everything of this snapshot is counted."""
+        self._places = {UNROUTED: (UNROUTED_SLOT, UNROUTED_TAG)}
+        self._pools = {}
+        for service in snapshot.services:
+            self._places[service.name,] = (service.slot, service.tag)
+            for pool in (service.active, service.idle):
+                places = self._pools[service.name, pool.name] = []
+                for upstream in pool.upstreams:
+                    place = (upstream.slot, upstream.tag)
+                    places.append(place)
+                    self._places[service.name, pool.name, upstream.address] = place
+
+
+def _keys(snapshot: Snapshot) -> list[Key]:
+    keys: list[Key] = []
+    for service in snapshot.services:
+        keys.append((service.name,))
+        for pool in (service.active, service.idle):
+            keys += [(service.name, pool.name, upstream.address) for upstream in pool.upstreams]
+    return keys

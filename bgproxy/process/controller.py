@@ -1,0 +1,261 @@
+"""The controller process: wires state, health, engine, switchboard and admin API, and speaks with the supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import logging
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import uvloop
+from aiohttp import web
+
+from bgproxy.admin_api import app
+from bgproxy.admin_api.desk import Desk
+from bgproxy.config import load
+from bgproxy.engines.embedded import EmbeddedEngine
+from bgproxy.errors import ConfigError, Conflict, ControlError, Problem, StateError
+from bgproxy.model import Config, Desired
+from bgproxy.observability.events import EventLog
+from bgproxy.process.plan import Plan
+from bgproxy.process.seats import ControllerSeat
+from bgproxy.state.base import HistoryEntry, StateStore
+from bgproxy.state.memory import MemoryStore
+from bgproxy.state.sqlite import SqliteStore
+from bgproxy.switch import compose
+from bgproxy.switch.calls import Call
+from bgproxy.switch.roster import Roster
+from bgproxy.switch.switchboard import Switchboard
+
+logger = logging.getLogger("bgproxy.controller")
+
+EXIT_CONFIG: Final = 2
+EXIT_STATE: Final = 4
+
+# How long the very first snapshot waits for the first check of the active pools: until then clients wait
+# in the listeners' queues, which is better than a 503.
+FIRST_CHECKS_S: Final = 5.0
+# Admin calls that are under way get this long when the controller ends.
+ADMIN_SHUTDOWN_S: Final = 1.0
+
+
+def tell_plan(config_path: str, control: socket.socket) -> int:
+    """Reads the configuration for a supervisor that starts, in a process of its own."""
+    try:
+        text, config = read_config(config_path)
+    except ConfigError as error:
+        print(error.detail, file=sys.stderr)  # noqa: T201 - before there is a log
+        return EXIT_CONFIG
+    control.sendall(json.dumps({"text": text, "plan": Plan.of(config).to_json()}).encode() + b"\n")
+    return 0
+
+
+def read_config(path: str) -> tuple[str, Config]:
+    """The text of a configuration file and what it means. Raises `ConfigError`."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        load.load(path)  # says better what is wrong
+        raise
+    return text, load.parse(text, source=path, base=Path(path).parent)
+
+
+def run(seat: ControllerSeat, control: socket.socket) -> int:
+    """The whole life of the process. Returns its exit code."""
+    try:
+        return uvloop.run(Controller(seat, control).serve())
+    except ConfigError as error:
+        logger.error("%s", error.detail)  # noqa: TRY400 - the message says it all
+        return EXIT_CONFIG
+    except StateError as error:
+        logger.error("%s", error.detail)  # noqa: TRY400 - the message says it all
+        return EXIT_STATE
+
+
+class Controller:
+    def __init__(self, seat: ControllerSeat, control: socket.socket) -> None:
+        self._seat = seat
+        self._supervisor = SupervisorLine(control, self._told)
+        self._text = seat.config_text
+        self._board: Switchboard
+        self._desk: Desk
+        self._ended = asyncio.Event()
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def serve(self) -> int:
+        seat, loop = self._seat, asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._ended.set)
+        loop.add_signal_handler(signal.SIGINT, lambda: None)
+        config = load.parse(self._text, source=seat.config_path, base=Path(seat.config_path).parent)
+        store = await _open_store(config)
+        engine = EmbeddedEngine(seat.memory, seat.bells[:-1], seat.bells[-1])
+        events = EventLog()
+        known = engine.predecessor()
+        desired = await _desired(store, config)
+        roster = Roster(config, events)
+        roster.restore({key: health for key, health in known.items() if len(key) == 3}, time.time())
+        roster.follow(config, desired)
+        self._board = Switchboard(config, desired, store, engine, roster, events)
+        if not known:
+            await roster.until_known(
+                [(name, state.active) for name, state in desired.services.items()], FIRST_CHECKS_S
+            )
+        self._board.start()
+        self._desk = Desk(self._board, seat.supervisor_pid, seat.listeners, self._reload, self._upgrade)
+        runner = web.AppRunner(app.build(self._desk), shutdown_timeout=ADMIN_SHUTDOWN_S, access_log=None)
+        await runner.setup()
+        await web.SockSite(runner, seat.admin).start()
+        self._supervisor.open()
+        self._start(self._follow_drains())
+        events.add(
+            "controller", f"controller {'took over' if known else 'started'}", generation=desired.generation
+        )
+        await self._ended.wait()
+        events.close()
+        await runner.cleanup()
+        for task in self._tasks:
+            task.cancel()
+        await roster.close()
+        engine.close()
+        await store.close()
+        return 0
+
+    # Private
+
+    async def _follow_drains(self) -> None:
+        """Looks at the drains at every news and deadline."""
+        board = self._board
+        while True:
+            deadline = board.drains.next_deadline()
+            timeout = None if deadline is None else max(0.05, deadline - time.time())
+            try:
+                async with asyncio.timeout(timeout):
+                    await board.engine.news()
+            except TimeoutError:
+                logger.debug("a drain's deadline has come")
+            if board.drains.check(board.config, board.desired):
+                board.publish()
+
+    async def _reload(self, call: Call) -> list[str]:
+        """Reads the file again; applies what changed, or raises with every reason and changes nothing."""
+        text, config = read_config(self._seat.config_path)
+        _require_reloadable(self._board.config, config, self._seat.config_path)
+        answer = await self._supervisor.ask("plan", text=text, plan=Plan.of(config).to_json())
+        if answer["error"] is not None:
+            raise Conflict(answer["error"])
+        self._text = text
+        self._desk.listeners[:] = [tuple(each) for each in answer["listeners"]]
+        return await self._board.reconfigure(call, config)
+
+    async def _upgrade(self) -> str | None:
+        answer = await self._supervisor.ask("upgrade")
+        refusal: str | None = answer["error"]
+        return refusal
+
+    def _told(self, message: dict[str, Any]) -> None:
+        if message["do"] == "reload":
+            self._start(self._reload_by_signal())
+
+    async def _reload_by_signal(self) -> None:
+        try:
+            changed = await self._reload(Call(actor="SIGHUP"))
+        except ControlError as error:
+            logger.error("reload refused, nothing is changed: %s", error.detail)  # noqa: TRY400 - no defect of ours
+            self._board.events.add("reload", f"reload refused: {error.detail}", outcome="refused")
+        else:
+            logger.info("reload: %s", "; ".join(changed) or "nothing has changed")
+
+    def _start(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+class SupervisorLine:
+    """The control socket to the supervisor: JSON lines, questions with answers, and what it says unasked."""
+
+    def __init__(self, control: socket.socket, told: Any) -> None:
+        self._control = control
+        self._told = told
+        self._received = b""
+        self._ids = itertools.count(1)
+        self._asked: dict[int, asyncio.Future[dict[str, Any]]] = {}
+
+    def open(self) -> None:
+        self._control.setblocking(False)
+        asyncio.get_running_loop().add_reader(self._control.fileno(), self._read)
+
+    async def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
+        loop = asyncio.get_running_loop()
+        number = next(self._ids)
+        answer: asyncio.Future[dict[str, Any]] = loop.create_future()
+        self._asked[number] = answer
+        message = json.dumps({"id": number, "do": do, **arguments}).encode() + b"\n"
+        await loop.sock_sendall(self._control, message)
+        return await answer
+
+    # Private
+
+    def _read(self) -> None:
+        data = self._control.recv(65536)
+        if not data:
+            # Without a supervisor nobody would start our successor; the workers end too.
+            asyncio.get_running_loop().remove_reader(self._control.fileno())
+            signal.raise_signal(signal.SIGTERM)
+            return
+        *lines, self._received = (self._received + data).split(b"\n")
+        for line in lines:
+            message = json.loads(line)
+            if "id" in message:
+                self._asked.pop(message["id"]).set_result(message)
+            else:
+                self._told(message)
+
+
+async def _open_store(config: Config) -> StateStore:
+    if config.state_backend == "memory":
+        return MemoryStore()
+    return await SqliteStore.open(config.state_path)
+
+
+async def _desired(store: StateStore, config: Config) -> Desired:
+    """The stored state under this configuration; the first one is written down before anything is published."""
+    stored = await store.load()
+    reconciled = compose.first(config) if stored is None else compose.reconcile(stored, config, None)
+    if reconciled == stored:
+        return reconciled
+    generation = reconciled.generation + 1
+    desired = replace(reconciled, generation=generation)
+    entry = HistoryEntry(
+        time=time.time(),
+        action="first_start" if stored is None else "start",
+        services=tuple(config.services),
+        actor="bgproxy",
+        outcome="done",
+        detail="active pools as configured" if stored is None else "services changed while bgproxy was down",
+    )
+    await store.commit(desired, entry, expected_generation=generation - 1)
+    return desired
+
+
+def _require_reloadable(before: Config, after: Config, path: str) -> None:
+    fixed: Sequence[tuple[str, object, object]] = (
+        ("admin.bind", before.admin.bind, after.admin.bind),
+        ("state.backend", before.state_backend, after.state_backend),
+        ("state.path", before.state_path, after.state_path),
+    )
+    problems = [
+        Problem(name, f"is {old} and can be changed to {new} by a restart only")
+        for name, old, new in fixed
+        if old != new
+    ]
+    if problems:
+        raise ConfigError(problems, path)

@@ -1,0 +1,136 @@
+"""The listening sockets, which the supervisor alone creates and which outlive every worker.
+
+A TCP listener has one SO_REUSEPORT socket for each worker, so that the kernel spreads connections and
+each worker has a queue of its own. The number of sockets of a listener never shrinks: closing one would
+reset the connections in its queue, so a smaller crew accepts on several.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from bgproxy.config.address import parse_address
+
+BACKLOG: Final = 4096
+
+
+@dataclass(slots=True)
+class Listening:
+    """One listener's sockets. `address` is where they really listen, also if port 0 was asked for."""
+
+    name: str
+    bind: str
+    preview: bool
+    sockets: list[socket.socket] = field(default_factory=list)
+
+    @property
+    def address(self) -> str:
+        return address_of(self.sockets[0])
+
+    def grow(self, count: int) -> None:
+        """Opens sockets until there are `count`; a unix listener has one, which all workers share."""
+        if not self.sockets:
+            self.sockets.append(open_socket(self.bind))
+        if self.sockets[0].family == socket.AF_UNIX:
+            return
+        while len(self.sockets) < count:
+            self.sockets.append(_open_tcp(self.sockets[0].family, self.sockets[0].getsockname()))
+
+    def share(self, index: int, workers: int) -> list[socket.socket]:
+        """The sockets on which worker `index` of `workers` accepts."""
+        if self.sockets[0].family == socket.AF_UNIX:
+            return self.sockets
+        return self.sockets[index::workers]
+
+    def close(self) -> None:
+        for sock in self.sockets:
+            sock.close()
+        if self.sockets[0].family == socket.AF_UNIX:
+            with contextlib.suppress(FileNotFoundError):
+                Path(self.bind.removeprefix("unix:")).unlink()
+
+
+def open_socket(bind: str) -> socket.socket:
+    """A listening socket for `bind`. Raises OSError, with a message that names the address."""
+    address = parse_address(bind, any_port=True)
+    try:
+        if address.path is not None:
+            return _open_unix(address.path)
+        infos = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        family, _, _, _, sockaddr = infos[0]
+        if address.port:
+            # SO_REUSEPORT would let a second bgproxy take half of the traffic without a word.
+            with socket.socket(family, socket.SOCK_STREAM) as probe:
+                _prepare(probe)
+                probe.bind(sockaddr)
+        return _open_tcp(family, sockaddr)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot listen on {bind}: {error.strerror or error}") from error
+
+
+def address_of(sock: socket.socket) -> str:
+    name = sock.getsockname()
+    if isinstance(name, str):
+        return f"unix:{name}"
+    return f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
+
+
+def close_all(listeners: Iterable[Listening]) -> None:
+    for listener in listeners:
+        listener.close()
+
+
+# Private
+
+
+def _open_tcp(family: int, sockaddr: object) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        _prepare(sock)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.bind(sockaddr)  # type: ignore[arg-type]
+        sock.listen(BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _prepare(sock: socket.socket) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+
+
+def _open_unix(path: str) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _remove_stale(path)
+        sock.bind(path)
+        sock.listen(BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _remove_stale(path: str) -> None:
+    """Removes a socket file that nobody listens on; anything else is left for `bind` to stumble over."""
+    try:
+        if not stat.S_ISSOCK(Path(path).stat().st_mode):
+            return
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            Path(path).unlink()

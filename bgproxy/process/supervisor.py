@@ -1,0 +1,577 @@
+"""The supervisor: holds the listening sockets, starts the controller and the workers, restarts what dies.
+
+It does nothing else, so that it never dies itself: no event loop, no threads, no configuration parsing,
+no HTTP. Everything that it must survive a replacement of its own program (`upgrade`) is descriptors and a
+few numbers, which it hands to its successor in the same process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import heapq
+import json
+import logging
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+import bgproxy
+from bgproxy.observability.logs import configure_logging
+from bgproxy.process import worker
+from bgproxy.process.child import Child
+from bgproxy.process.crew import Crew, Place
+from bgproxy.process.plan import Plan
+from bgproxy.process.seats import ControllerSeat, WorkerSeat
+from bgproxy.process.sockets import Listening, address_of, open_socket
+from bgproxy.shared_memory import layout
+from bgproxy.shared_memory.layout import SharedMemory
+from bgproxy.shared_memory.wake import Bell
+
+logger = logging.getLogger("bgproxy.supervisor")
+
+# A child that dies is restarted at once; if it dies young again, after ever longer pauses.
+BACKOFF_S: Final = (0.0, 0.05, 0.2, 0.5, 1.0, 2.0, 5.0)
+YOUNG_S: Final = 10.0
+# How long a replaced controller may take to leave, and a new crew to be ready.
+CONTROLLER_EXIT_S: Final = 5.0
+CREW_READY_S: Final = 30.0
+# Beyond the drain deadline, before what is left is killed.
+KILL_GRACE_S: Final = 3.0
+PREFLIGHT_S: Final = 30.0
+
+EXIT_CONFIG: Final = 2
+EXIT_LISTEN: Final = 3
+EXIT_STATE: Final = 4
+
+
+def run(config_path: str) -> NoReturn:
+    """Becomes the supervisor: replaces this process by a small one that has imported nothing else."""
+    command = [
+        sys.executable,
+        "-m",
+        "bgproxy.process.supervisor",
+        "--config",
+        str(Path(config_path).absolute()),
+    ]
+    os.execv(sys.executable, command)  # noqa: S606 - no shell is wanted
+
+
+class Supervisor:
+    def __init__(self, config_path: str, memory: SharedMemory, bells: list[Bell]) -> None:
+        self.config_path = config_path
+        self.config_text = ""  # as applied; every controller starts with it
+        self.memory = memory
+        self.bells = bells  # one for each block, then the controller's
+        self.plan: Plan
+        self.listeners: dict[str, Listening] = {}  # by bind
+        self.admin: socket.socket
+        self.controller: Child | None = None
+        self.crews: list[Crew] = []  # the last one serves; the others drain
+        self._controller_deaths = 0
+        self._retired: list[Listening] = []
+        self._ending = False
+        self._exit_code: int | None = None
+        self._announced = False
+        self._selector = selectors.DefaultSelector()
+        self._timers: list[tuple[float, int, Callable[[], None]]] = []
+        self._timer_count = 0
+
+    # Life
+
+    def start(self, config_text: str, plan: Plan) -> None:
+        """The first start: binds everything, then forks."""
+        self.config_text = config_text
+        self.plan = plan
+        self.admin = open_socket(plan.admin)
+        self._bind(plan)
+        self._start_controller()
+        self._start_crew()
+
+    def serve(self) -> int:
+        """Runs until everything has ended; returns the exit code."""
+        self._watch_signals()
+        while self._exit_code is None:
+            timeout = max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
+            for key, _ in self._selector.select(timeout):
+                key.data()
+            while self._timers and self._timers[0][0] <= time.monotonic():
+                heapq.heappop(self._timers)[2]()
+        return self._exit_code
+
+    def watch(self, child: Child) -> None:
+        self._selector.register(child.control, selectors.EVENT_READ, lambda: self._hear(child))
+
+    # Signals
+
+    def _watch_signals(self) -> None:
+        reader, writer = socket.socketpair()
+        reader.setblocking(False)
+        writer.setblocking(False)
+        signal.set_wakeup_fd(writer.fileno())
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR2):
+            signal.signal(number, lambda *_: None)
+        self._wakeup = (reader, writer)
+        self._selector.register(reader, selectors.EVENT_READ, self._on_signals)
+        # What came before there was a handler: a child may have died already.
+        self._reap()
+
+    def _on_signals(self) -> None:
+        for number in self._wakeup[0].recv(4096):
+            if number == signal.SIGCHLD:
+                self._reap()
+            elif number in (signal.SIGTERM, signal.SIGINT):
+                self._end()
+            elif number == signal.SIGHUP and self.controller is not None:
+                self.controller.tell(json.dumps({"do": "reload"}))
+            elif number == signal.SIGUSR2:
+                refusal = self.upgrade()
+                if refusal:
+                    logger.error("upgrade refused: %s", refusal)
+
+    # Children
+
+    def _start_controller(self) -> None:
+        seat = ControllerSeat(
+            memory=self.memory,
+            bells=self.bells,
+            admin=self.admin,
+            config_path=self.config_path,
+            config_text=self.config_text,
+            listeners=[
+                (each.name, each.bind, each.address, each.preview) for each in self.listeners.values()
+            ],
+            supervisor_pid=os.getpid(),
+        )
+        child = Child.fork(
+            "controller", lambda control: _run_controller(seat, control), self._not_for_controller()
+        )
+        self.controller = child
+        self.watch(child)
+
+    def _start_crew(self) -> None:
+        used = {place.block for crew in self.crews for place in crew.places}
+        blocks = [block for block in range(layout.BLOCKS) if block not in used]
+        crew = Crew(blocks[: self.plan.workers])
+        self.crews.append(crew)
+        for place in crew.places:
+            self._start_worker(crew, place)
+        self._after(CREW_READY_S, lambda: self._give_up_on(crew))
+
+    def _start_worker(self, crew: Crew, place: Place) -> None:
+        if self._ending or crew not in self.crews or crew.retired:
+            return
+        mine = [
+            (sock, listener.preview)
+            for listener in self.listeners.values()
+            for sock in listener.share(place.index, len(crew.places))
+        ]
+        keep = {id(sock) for sock, _ in mine}
+
+        def begin(control: socket.socket) -> int:
+            gc.collect()
+            return worker.run(
+                WorkerSeat(
+                    memory=self.memory,
+                    block=place.block,
+                    bell=self.bells[place.block],
+                    controller_bell=self.bells[-1],
+                    control=control,
+                    sockets=tuple(mine),
+                )
+            )
+
+        close = [sock for sock in self._all_sockets() if id(sock) not in keep]
+        place.child = Child.fork("worker", begin, close)
+        self.watch(place.child)
+
+    def _hear(self, child: Child) -> None:
+        lines = child.hear()
+        if lines is None:
+            self._selector.unregister(child.control)
+            child.control.close()
+            return
+        for line in lines:
+            if child.role == "worker":
+                child.ready = True
+                self._check_ready()
+            else:
+                self._obey(child, json.loads(line))
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            self._exited(pid, os.waitstatus_to_exitcode(status))
+
+    def _exited(self, pid: int, code: int) -> None:
+        if self.controller is not None and self.controller.pid == pid:
+            child, self.controller = self.controller, None
+            self._controller_exited(child, code)
+            return
+        for crew in list(self.crews):
+            for place in crew.places:
+                if place.child is not None and place.child.pid == pid:
+                    self._worker_exited(crew, place, place.child, code)
+                    return
+
+    def _controller_exited(self, child: Child, code: int) -> None:
+        if self._ending:
+            self._check_ended()
+            return
+        if code in (EXIT_CONFIG, EXIT_STATE) and not self._announced:
+            # It has said what is wrong, and trying again would not mend it.
+            self._exit_code = code
+            self._kill_all()
+            return
+        young = time.monotonic() - child.started < YOUNG_S
+        self._controller_deaths = self._controller_deaths + 1 if young else 0
+        pause = BACKOFF_S[min(self._controller_deaths, len(BACKOFF_S) - 1)]
+        logger.warning("the controller (pid %d) has ended with %d; traffic goes on", child.pid, code)
+        self._after(pause, lambda: None if self._ending else self._start_controller())
+
+    def _worker_exited(self, crew: Crew, place: Place, child: Child, code: int) -> None:
+        place.child = None
+        if self._ending or crew.retired:
+            place.gone = True
+            if all(each.gone for each in crew.places):
+                self.crews.remove(crew)
+            if self._ending:
+                self._check_ended()
+            return
+        young = time.monotonic() - child.started < YOUNG_S
+        place.deaths = place.deaths + 1 if young else 0
+        pause = BACKOFF_S[min(place.deaths, len(BACKOFF_S) - 1)]
+        logger.warning("worker %d (pid %d) has ended with %d; starting another", place.block, child.pid, code)
+        if pause:
+            self._after(pause, lambda: self._start_worker(crew, place))
+        else:
+            self._start_worker(crew, place)
+
+    def _check_ready(self) -> None:
+        """Once the newest crew accepts, the ones before it have had their time."""
+        crew = self.crews[-1]
+        if not crew.is_ready() or crew.retired:
+            return
+        for older in self.crews[:-1]:
+            if not older.retired:
+                older.retire()
+        for listener in self._retired:
+            listener.close()
+        self._retired.clear()
+        if not self._announced:
+            self._announced = True
+            places = ", ".join(f"{each.name} on {each.address}" for each in self.listeners.values())
+            logger.info("ready: %s; admin on %s", places, address_of(self.admin))
+
+    def _give_up_on(self, crew: Crew) -> None:
+        """A crew that does not get ready must not take the place of one that serves."""
+        if crew.is_ready() or crew.retired or crew not in self.crews or len(self.crews) == 1:
+            return
+        logger.error("the new workers are not ready after %g s; the old ones go on", CREW_READY_S)
+        self.crews.remove(crew)
+        self.crews.insert(0, crew)
+        crew.kill()
+
+    # What the controller asks for
+
+    def _obey(self, child: Child, message: dict[str, Any]) -> None:
+        answer: dict[str, Any] = {"id": message.get("id")}
+        if message["do"] == "plan":
+            answer["error"] = self._replan(Plan.from_json(message["plan"]))
+            if answer["error"] is None:
+                self.config_text = message["text"]
+            answer["listeners"] = [
+                (each.name, each.bind, each.address, each.preview) for each in self.listeners.values()
+            ]
+            child.tell(json.dumps(answer))
+        elif message["do"] == "upgrade":
+            answer["error"] = self._preflight()
+            child.tell(json.dumps(answer))
+            if answer["error"] is None:
+                # After the answer has gone out: from here on there is another program.
+                self._after(0.0, self._exec)
+
+    def _replan(self, plan: Plan) -> str | None:
+        """Applies another plan without closing a connection; returns why not, if not."""
+        if plan == self.plan:
+            return None
+        before = self.plan
+        try:
+            self._bind(plan)
+        except OSError as error:
+            return str(error)
+        self.plan = plan
+        if (plan.listeners, plan.workers) != (before.listeners, before.workers):
+            self._start_crew()
+        return None
+
+    def _bind(self, plan: Plan) -> None:
+        """Opens what `plan` needs and does not have; all of it or nothing."""
+        wanted = {listener.bind: listener for listener in plan.listeners}
+        opened: list[Listening] = []
+        listeners: dict[str, Listening] = {}
+        try:
+            for bind, listener in wanted.items():
+                listening = self.listeners.get(bind)
+                if listening is None:
+                    listening = Listening(listener.name, bind, listener.preview)
+                    opened.append(listening)
+                listening.grow(plan.workers)
+                listeners[bind] = listening
+        except OSError:
+            for listening in opened:
+                if listening.sockets:
+                    listening.close()
+            raise
+        for bind, listening in self.listeners.items():
+            if bind not in listeners:
+                self._retired.append(listening)
+        for bind, listener in wanted.items():
+            listeners[bind].name, listeners[bind].preview = listener.name, listener.preview
+        self.listeners = listeners
+
+    # Upgrade
+
+    def upgrade(self) -> str | None:
+        """Replaces this program by the one on disk; returns why not, if not."""
+        refusal = self._preflight()
+        if refusal is None:
+            self._exec()
+        return refusal
+
+    def _preflight(self) -> str | None:
+        """Whether the program on disk can take over: it starts, and shares our memory layout."""
+        if len(self.crews) > 1 and not self.crews[-1].is_ready():
+            return "the workers are being replaced; try again when they are ready"
+        command = [sys.executable, "-m", "bgproxy.process.supervisor", "--preflight"]
+        try:
+            done = subprocess.run(command, capture_output=True, timeout=PREFLIGHT_S, check=False)  # noqa: S603
+            facts = json.loads(done.stdout) if done.returncode == 0 else None
+        except (OSError, subprocess.TimeoutExpired, ValueError) as error:
+            return f"the program on disk does not start: {error}"
+        if facts is None:
+            last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
+            return f"the program on disk does not start: {' '.join(last)}"
+        if facts["layout"] != layout.VERSION:
+            return (
+                f"version {facts['version']} on disk lays out the shared memory differently "
+                f"({facts['layout']}, not {layout.VERSION}); drain this instance and start it anew"
+            )
+        return None
+
+    def _exec(self) -> None:
+        """The same process, the same children and descriptors, the program of now."""
+        state = json.dumps(self.to_json()).encode()
+        fd = os.memfd_create("bgproxy-upgrade", 0) if hasattr(os, "memfd_create") else _unlinked_file()
+        os.write(fd, state)
+        os.lseek(fd, 0, os.SEEK_SET)
+        for inherited in (fd, *self._descriptors()):
+            os.set_inheritable(inherited, True)
+        signal.set_wakeup_fd(-1)
+        logger.info("upgrade: version %s hands over", bgproxy.__version__)
+        command = [sys.executable, "-m", "bgproxy.process.supervisor", "--resume", str(fd)]
+        os.execv(sys.executable, command)  # noqa: S606 - no shell is wanted
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything that a successor needs, as numbers."""
+        return {
+            "config": self.config_path,
+            "text": self.config_text,
+            "memory": self.memory.fd,
+            "bells": [bell.fds for bell in self.bells],
+            "plan": self.plan.to_json(),
+            "admin": self.admin.fileno(),
+            "listeners": [
+                {
+                    "name": each.name,
+                    "bind": each.bind,
+                    "preview": each.preview,
+                    "sockets": [sock.fileno() for sock in each.sockets],
+                }
+                for each in self.listeners.values()
+            ],
+            "controller": _child_json(self.controller),
+            "crews": [
+                [(place.block, _child_json(place.child)) for place in crew.places if place.child is not None]
+                for crew in self.crews
+            ],
+        }
+
+    @classmethod
+    def resume(cls, state: dict[str, Any]) -> Supervisor:
+        """Takes over from a predecessor: its workers serve until ours are ready."""
+        memory = SharedMemory(state["memory"])
+        self = cls(state["config"], memory, [Bell((fds[0], fds[1])) for fds in state["bells"]])
+        self.config_text = state["text"]
+        self.plan = Plan.from_json(state["plan"])
+        self.admin = socket.socket(fileno=state["admin"])
+        for each in state["listeners"]:
+            sockets = [socket.socket(fileno=fd) for fd in each["sockets"]]
+            self.listeners[each["bind"]] = Listening(each["name"], each["bind"], each["preview"], sockets)
+        for workers in state["crews"]:
+            crew = Crew([block for block, _ in workers])
+            for place, (_, child) in zip(crew.places, workers, strict=True):
+                place.child = _child_from_json("worker", child)
+                place.child.ready = True
+                self.watch(place.child)
+            self.crews.append(crew)
+        for fd in self._descriptors():
+            os.set_inheritable(fd, False)
+        self._announced = True
+        logger.info("upgrade: version %s has taken over", bgproxy.__version__)
+        if state["controller"] is None:
+            self._start_controller()
+        else:
+            # The state store has one owner: ours starts when the predecessor's has left.
+            self.controller = old = _child_from_json("controller", state["controller"])
+            self.watch(old)
+            old.signal(signal.SIGTERM)
+            self._after(
+                CONTROLLER_EXIT_S, lambda: old.signal(signal.SIGKILL) if self.controller is old else None
+            )
+        self._start_crew()
+        return self
+
+    # End
+
+    def _end(self) -> None:
+        """Stops accepting and lets everything finish, up to the deadline."""
+        if self._ending:
+            return
+        self._ending = True
+        timeout_s = self.plan.shutdown_timeout_s
+        logger.info("draining for at most %g s", timeout_s)
+        for listener in (*self.listeners.values(), *self._retired):
+            listener.close()
+        for crew in self.crews:
+            crew.tell(f"drain {timeout_s}")
+        self._after(timeout_s + KILL_GRACE_S, self._kill_all)
+        self._check_ended()
+
+    def _check_ended(self) -> None:
+        if any(place.child is not None for crew in self.crews for place in crew.places):
+            return
+        if self.controller is not None:
+            # Last, so that health and metrics are there until the end.
+            self.controller.signal(signal.SIGTERM)
+            return
+        logger.info("drained")
+        self._exit_code = 0
+
+    def _kill_all(self) -> None:
+        for crew in self.crews:
+            crew.kill()
+        if self.controller is not None:
+            self.controller.signal(signal.SIGKILL)
+
+    # Private
+
+    def _after(self, seconds: float, action: Callable[[], None]) -> None:
+        self._timer_count += 1
+        heapq.heappush(self._timers, (time.monotonic() + seconds, self._timer_count, action))
+
+    def _controls(self) -> list[socket.socket]:
+        children = [place.child for crew in self.crews for place in crew.places]
+        return [child.control for child in (*children, self.controller) if child is not None]
+
+    def _all_sockets(self) -> list[socket.socket]:
+        listening = [sock for each in (*self.listeners.values(), *self._retired) for sock in each.sockets]
+        return [*listening, self.admin, *self._controls(), *getattr(self, "_wakeup", ())]
+
+    def _not_for_controller(self) -> list[socket.socket]:
+        return [sock for sock in self._all_sockets() if sock is not self.admin]
+
+    def _descriptors(self) -> list[int]:
+        sockets = [sock for each in self.listeners.values() for sock in each.sockets]
+        bells = [fd for bell in self.bells for fd in bell.fds]
+        return [
+            self.memory.fd,
+            self.admin.fileno(),
+            *bells,
+            *(sock.fileno() for sock in (*sockets, *self._controls())),
+        ]
+
+
+def _child_json(child: Child | None) -> list[int] | None:
+    return None if child is None else [child.pid, child.control.fileno()]
+
+
+def _child_from_json(role: str, value: list[int]) -> Child:
+    return Child(role, value[0], socket.socket(fileno=value[1]), time.monotonic())
+
+
+def _unlinked_file() -> int:
+    import tempfile  # noqa: PLC0415 - only where there is no memfd
+
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
+def _run_controller(seat: ControllerSeat, control: socket.socket) -> int:
+    # Imported in the child only: what the controller needs, the supervisor and the workers do not carry.
+    from bgproxy.process import controller  # noqa: PLC0415
+
+    return controller.run(seat, control)
+
+
+def _tell_plan(config_path: str, control: socket.socket) -> int:
+    from bgproxy.process import controller  # noqa: PLC0415 - as above
+
+    return controller.tell_plan(config_path, control)
+
+
+def ask_for_plan(config_path: str) -> tuple[str, Plan] | int:
+    """Has a child read the configuration: its text and plan, or the exit code if it is wrong."""
+    child = Child.fork("planner", lambda control: _tell_plan(config_path, control), ())
+    child.control.setblocking(True)
+    with child.control.makefile("rb") as lines:
+        line = lines.readline()
+    child.control.close()
+    code = os.waitstatus_to_exitcode(os.waitpid(child.pid, 0)[1])
+    if code or not line:
+        return code or EXIT_CONFIG
+    message = json.loads(line)
+    return message["text"], Plan.from_json(message["plan"])
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bgproxy.process.supervisor")
+    parser.add_argument("--config", help="the configuration file")
+    parser.add_argument("--preflight", action="store_true", help="say what this program is, and end")
+    parser.add_argument("--resume", type=int, help="descriptor of a predecessor's state")
+    options = parser.parse_args(arguments)
+    if options.preflight:
+        print(json.dumps({"version": bgproxy.__version__, "layout": layout.VERSION}))  # noqa: T201 - its output
+        return 0
+    configure_logging()
+    if options.resume is not None:
+        with os.fdopen(options.resume, "rb") as file:
+            supervisor = Supervisor.resume(json.load(file))
+        return supervisor.serve()
+    found = ask_for_plan(options.config)
+    if isinstance(found, int):
+        return found
+    bells = [Bell() for _ in range(layout.BLOCKS + 1)]
+    supervisor = Supervisor(options.config, SharedMemory.create(), bells)
+    try:
+        supervisor.start(*found)
+    except OSError as error:
+        logger.error("%s", error)  # noqa: TRY400 - the message says it all
+        return EXIT_LISTEN
+    return supervisor.serve()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""The switch: what operators ask for becomes desired state, and desired state becomes traffic."""

@@ -1,0 +1,166 @@
+"""What is allowed, and what it makes of the desired state. Pure: the caller commits and publishes.
+
+Two rules carry the promise. A switch needs every upstream of its target proven healthy, because from the
+next request on they carry everything. A rollback needs one: it is the way out of a fire.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+
+from bgproxy.errors import Conflict, Invalid, NotFound, NotHealthy
+from bgproxy.model import Canary, Config, Desired, Health, Match, Pool, Service, ServiceState
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What is known of one upstream of a target pool."""
+
+    service: str
+    pool: str
+    upstream: str
+    health: Health
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One service's part of a switch."""
+
+    service: str
+    source: str
+    target: str
+
+
+def name_services(config: Config, service: str | None, group: str | None) -> tuple[str, ...]:
+    """Whom a call is about: the one named, the group's, or the only one that there is."""
+    if service is not None and group is not None:
+        raise Invalid("give a service or a group, not both")
+    if group is not None:
+        if group not in config.groups:
+            raise NotFound(f"there is no group {group!r}; {_one_of('group', config.groups)}")
+        return config.groups[group]
+    if service is not None:
+        if service not in config.services:
+            raise NotFound(f"there is no service {service!r}; {_one_of('service', config.services)}")
+        return (service,)
+    if len(config.services) == 1:
+        return tuple(config.services)
+    raise Invalid(f"say which service: {_one_of('service', config.services)}")
+
+
+def moves(config: Config, desired: Desired, names: Sequence[str], to: str | None) -> list[Move]:
+    """Where a switch would take each service: to `to`, or to its idle pool."""
+    result = []
+    for name in names:
+        service, state = config.services[name], desired.services[name]
+        target = service.other(state.active) if to is None else to
+        if target not in service.pools:
+            raise NotFound(f"service {name} has no pool {target!r}; {_one_of('pool', service.pools)}")
+        if target == state.active:
+            raise Conflict(f"{target} is already the active pool of {name}", generation=desired.generation)
+        result.append(Move(name, state.active, target))
+    return result
+
+
+def moves_back(desired: Desired, names: Sequence[str]) -> list[Move]:
+    """Where a rollback would take each service: to the pool that was active before."""
+    result = []
+    for name in names:
+        state = desired.services[name]
+        previous = state.previous
+        if previous is None or previous == state.active:
+            raise Conflict(
+                f"{name} has not been switched yet: there is nothing to roll back to",
+                generation=desired.generation,
+            )
+        result.append(Move(name, state.active, previous))
+    return result
+
+
+def require_proof(proofs: Sequence[Proof], targets: Iterable[tuple[str, str]], *, rollback: bool) -> None:
+    """Raises `NotHealthy`, with every reason, unless the targets (service, pool) are proven healthy."""
+    failed: list[Proof] = []
+    for service, pool in targets:
+        mine = [proof for proof in proofs if (proof.service, proof.pool) == (service, pool)]
+        healthy = [proof for proof in mine if proof.health is Health.HEALTHY]
+        if not mine:
+            failed.append(Proof(service, pool, "", Health.UNKNOWN, "the pool has no upstreams"))
+        elif not healthy or (not rollback and len(healthy) < len(mine)):
+            failed += [proof for proof in mine if proof.health is not Health.HEALTHY]
+    if failed:
+        reasons = "; ".join(
+            f"{proof.service}/{proof.pool} {proof.upstream}: {proof.health} ({proof.reason})".replace(
+                "  ", " "
+            )
+            for proof in failed
+        )
+        raise NotHealthy(
+            f"{reasons}. Mend it and try again, or repeat with force to switch anyway.",
+            upstreams=[asdict(proof) for proof in failed],
+        )
+
+
+def switched(config: Config, desired: Desired, planned: Sequence[Move], now: float) -> Desired:
+    """The state after a switch or rollback: one new generation for all services of it."""
+    generation = desired.generation + 1
+    services = dict(desired.services)
+    for move in planned:
+        service = config.services[move.service]
+        services[move.service] = replace(
+            services[move.service],
+            active=move.target,
+            previous=move.source,
+            canary=None,
+            drain_until=now + service.drain_timeout_s,
+            generation=generation,
+        )
+    return Desired(generation, services)
+
+
+def with_canary(desired: Desired, name: str, weight: int, match: tuple[Match, ...]) -> Desired:
+    """The state with a canary. A canary that is changed stays the same release and keeps its salt."""
+    state = desired.services[name]
+    salt = state.canary.salt if state.canary is not None else secrets.token_hex(4)
+    return _with_state(desired, name, replace(state, canary=Canary(weight, match, salt)))
+
+
+def without_canary(desired: Desired, name: str) -> Desired:
+    state = desired.services[name]
+    if state.canary is None:
+        raise Conflict(f"{name} has no canary", generation=desired.generation)
+    return _with_state(desired, name, replace(state, canary=None))
+
+
+def with_pool(desired: Desired, service: Service, name: str, pool: Pool, *, force: bool) -> Desired:
+    """The state with other upstreams in a pool: the idle one, or with `force` the active one."""
+    state = desired.services[service.name]
+    if name not in service.pools:
+        raise NotFound(f"service {service.name} has no pool {name!r}; {_one_of('pool', service.pools)}")
+    if name == state.active and not force:
+        raise Conflict(
+            f"{name} is the active pool of {service.name}: change the idle pool "
+            f"{service.other(name)} and switch, or repeat with force",
+            generation=desired.generation,
+        )
+    return _with_state(desired, service.name, replace(state, pools={**state.pools, name: pool}))
+
+
+def drained_now(desired: Desired, name: str, now: float) -> Desired:
+    """The state in which the idle pool's upgraded connections end at once."""
+    return _with_state(desired, name, replace(desired.services[name], drain_until=now))
+
+
+# Private
+
+
+def _with_state(desired: Desired, name: str, state: ServiceState) -> Desired:
+    generation = desired.generation + 1
+    return Desired(generation, {**desired.services, name: replace(state, generation=generation)})
+
+
+def _one_of(what: str, names: Iterable[str]) -> str:
+    known = ", ".join(sorted(names))
+    return f"there is {known}" if known else f"no {what} is configured"

@@ -1,0 +1,27 @@
+"""Servers that the tests probe."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+class Serve(Protocol):
+    """Starts a server on a free port and gives its address."""
+
+    async def __call__(self, handler: Handler, host: str = "127.0.0.1") -> str: ...
+
+
+class Answering:
+    """A server that answers every request head with the same bytes, and closes."""
+
+    def __init__(self, answer: bytes) -> None:
+        self.answer = answer
+        self.heads: list[str] = []
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        self.heads.append(head.decode())
+        writer.write(self.answer)
+        writer.close()
