@@ -11,7 +11,7 @@ from bgproxy.shared_memory.wake import Bell
 
 @dataclass(frozen=True, slots=True)
 class WorkerSeat:
-        memory: SharedMemory
+    memory: SharedMemory
     block: int
     bell: Bell
     controller_bell: Bell
@@ -21,7 +21,7 @@ class WorkerSeat:
 
 @dataclass(frozen=True, slots=True)
 class ControllerSeat:
-        memory: SharedMemory
+    memory: SharedMemory
     bells: list[Bell]  # one for each block, then our own
     admin: socket.socket
     config_path: str
