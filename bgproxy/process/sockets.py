@@ -19,6 +19,13 @@ from bgproxy.config.address import parse_address
 
 BACKLOG: Final = 4096
 
+Key = tuple[str, str]
+
+
+def key_of(bind: str, name: str) -> Key:
+    """By what a listener is the same one after a reload: its address, or its name if any port will do."""
+    return (bind, name if bind.endswith(":0") else "")
+
 
 @dataclass(slots=True)
 class Listening:

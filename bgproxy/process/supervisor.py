@@ -30,7 +30,7 @@ from bgproxy.process.child import Child
 from bgproxy.process.crew import Crew, Place
 from bgproxy.process.plan import Plan
 from bgproxy.process.seats import ControllerSeat, WorkerSeat
-from bgproxy.process.sockets import Listening, address_of, open_socket
+from bgproxy.process.sockets import Key, Listening, address_of, key_of, open_socket
 from bgproxy.shared_memory import layout
 from bgproxy.shared_memory.layout import SharedMemory
 from bgproxy.shared_memory.wake import Bell
@@ -71,7 +71,7 @@ class Supervisor:
         self.memory = memory
         self.bells = bells  # one for each block, then the controller's
         self.plan: Plan
-        self.listeners: dict[str, Listening] = {}  # by bind
+        self.listeners: dict[Key, Listening] = {}
         self.admin: socket.socket
         self.controller: Child | None = None
         self.crews: list[Crew] = []  # the last one serves; the others drain
@@ -319,27 +319,25 @@ class Supervisor:
 
     def _bind(self, plan: Plan) -> None:
         """Opens what `plan` needs and does not have; all of it or nothing."""
-        wanted = {listener.bind: listener for listener in plan.listeners}
+        wanted = {key_of(listener.bind, listener.name): listener for listener in plan.listeners}
         opened: list[Listening] = []
-        listeners: dict[str, Listening] = {}
+        listeners: dict[Key, Listening] = {}
         try:
-            for bind, listener in wanted.items():
-                listening = self.listeners.get(bind)
+            for key, listener in wanted.items():
+                listening = self.listeners.get(key)
                 if listening is None:
-                    listening = Listening(listener.name, bind, listener.preview)
+                    listening = Listening(listener.name, listener.bind, listener.preview)
                     opened.append(listening)
                 listening.grow(plan.workers)
-                listeners[bind] = listening
+                listeners[key] = listening
         except OSError:
             for listening in opened:
                 if listening.sockets:
                     listening.close()
             raise
-        for bind, listening in self.listeners.items():
-            if bind not in listeners:
-                self._retired.append(listening)
-        for bind, listener in wanted.items():
-            listeners[bind].name, listeners[bind].preview = listener.name, listener.preview
+        self._retired += [listening for key, listening in self.listeners.items() if key not in listeners]
+        for key, listener in wanted.items():
+            listeners[key].name, listeners[key].preview = listener.name, listener.preview
         self.listeners = listeners
 
     # Upgrade
@@ -419,7 +417,8 @@ class Supervisor:
         self.admin = socket.socket(fileno=state["admin"])
         for each in state["listeners"]:
             sockets = [socket.socket(fileno=fd) for fd in each["sockets"]]
-            self.listeners[each["bind"]] = Listening(each["name"], each["bind"], each["preview"], sockets)
+            listening = Listening(each["name"], each["bind"], each["preview"], sockets)
+            self.listeners[key_of(listening.bind, listening.name)] = listening
         for workers in state["crews"]:
             crew = Crew([block for block, _ in workers])
             for place, (_, child) in zip(crew.places, workers, strict=True):

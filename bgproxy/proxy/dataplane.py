@@ -105,9 +105,13 @@ class DataPlane:
                     upstream.retired = True
                     keepalive.close_idle(upstream)
         for service in table.services.values():
-            if service.view.drain_until is not None and service.view.canary is None:
-                for upstream in service.idle.upstreams:
+            draining = service.view.drain_until is not None and service.view.canary is None
+            for upstream in service.idle.upstreams:
+                upstream.retired = draining
+                if draining:
                     keepalive.close_idle(upstream)
+            for upstream in service.active.upstreams:
+                upstream.retired = False
 
     # Holds
 

@@ -349,8 +349,9 @@ class Exchange:
         # A request that was not sent, or may be sent twice. A timeout has used up the client's patience.
         if failure != CONNECT_FAILED and (failure == TIMED_OUT or self.head.method not in IDEMPOTENT):
             return False
-        # A kept-alive connection that was closed under us says nothing about the pool's health.
-        return stale or self.service.retry_budget.spend()
+        # The budget keeps retries from multiplying the load of a pool that suffers. A refused connection
+        # was no load, and a kept-alive one that was closed under us says nothing about the pool.
+        return stale or failure == CONNECT_FAILED or self.service.retry_budget.spend()
 
     def _drop_connection(self) -> None:
         connection = self._connection
