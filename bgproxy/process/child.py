@@ -36,6 +36,7 @@ class Child:
         self.control = control
         self.started = started
         self.ready = False
+        self.leaving = False  # it was told to make room for its successor
         self._received = b""
 
     @classmethod

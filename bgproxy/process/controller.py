@@ -113,7 +113,7 @@ class Controller:
         runner = web.AppRunner(app.build(self._desk), shutdown_timeout=ADMIN_SHUTDOWN_S, access_log=None)
         await runner.setup()
         await web.SockSite(runner, seat.admin).start()
-        self._supervisor.open()
+        await self._supervisor.open()
         self._start(self._follow_drains())
         events.add(
             "controller", f"controller {'took over' if known else 'started'}", generation=desired.generation
@@ -189,9 +189,12 @@ class SupervisorLine:
         self._ids = itertools.count(1)
         self._asked: dict[int, asyncio.Future[dict[str, Any]]] = {}
 
-    def open(self) -> None:
+    async def open(self) -> None:
+        """Says that we serve, and listens from now on."""
+        loop = asyncio.get_running_loop()
         self._control.setblocking(False)
-        asyncio.get_running_loop().add_reader(self._control.fileno(), self._read)
+        loop.add_reader(self._control.fileno(), self._read)
+        await loop.sock_sendall(self._control, json.dumps({"do": "ready"}).encode() + b"\n")
 
     async def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
         loop = asyncio.get_running_loop()

@@ -80,6 +80,7 @@ class Supervisor:
         self._ending = False
         self._exit_code: int | None = None
         self._announced = False
+        self._first_start = True  # until everything is ready for the first time
         self._selector = selectors.DefaultSelector()
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._timer_count = 0
@@ -230,7 +231,10 @@ class Supervisor:
         if self._ending:
             self._check_ended()
             return
-        if code in (EXIT_CONFIG, EXIT_STATE) and not self._announced:
+        if child.leaving:
+            self._start_controller()
+            return
+        if code in (EXIT_CONFIG, EXIT_STATE) and self._first_start:
             # It has said what is wrong, and trying again would not mend it.
             self._exit_code = code
             self._kill_all()
@@ -270,8 +274,9 @@ class Supervisor:
         for listener in self._retired:
             listener.close()
         self._retired.clear()
-        if not self._announced:
+        if not self._announced and self.controller is not None and self.controller.ready:
             self._announced = True
+            self._first_start = False
             places = ", ".join(f"{each.name} on {each.address}" for each in self.listeners.values())
             logger.info("ready: %s; admin on %s", places, address_of(self.admin))
 
@@ -296,6 +301,9 @@ class Supervisor:
                 (each.name, each.bind, each.address, each.preview) for each in self.listeners.values()
             ]
             child.tell(json.dumps(answer))
+        elif message["do"] == "ready":
+            child.ready = True
+            self._check_ready()
         elif message["do"] == "upgrade":
             answer["error"] = self._preflight()
             child.tell(json.dumps(answer))
@@ -428,7 +436,7 @@ class Supervisor:
             self.crews.append(crew)
         for fd in self._descriptors():
             os.set_inheritable(fd, False)
-        self._announced = True
+        self._first_start = False
         logger.info("upgrade: version %s has taken over", bgproxy.__version__)
         if state["controller"] is None:
             self._start_controller()
@@ -436,6 +444,7 @@ class Supervisor:
             # The state store has one owner: ours starts when the predecessor's has left.
             self.controller = old = _child_from_json("controller", state["controller"])
             self.watch(old)
+            old.leaving = True
             old.signal(signal.SIGTERM)
             self._after(
                 CONTROLLER_EXIT_S, lambda: old.signal(signal.SIGKILL) if self.controller is old else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import itertools
 import random
 from pathlib import Path
 
@@ -48,7 +48,7 @@ async def test_hold_cutovers_never_mix_the_sides(tmp_path: Path) -> None:
         assert_nothing_lost(ledger)
         finished = sorted((each.ended, each.version) for each in ledger.requests if each.ok)
         sides = [version for _, version in finished]
-        changes = sum(1 for before, after in zip(sides, sides[1:], strict=False) if before != after)
+        changes = sum(1 for before, after in itertools.pairwise(sides) if before != after)
         assert changes == 10
 
 
@@ -63,7 +63,7 @@ async def test_rollbacks_lose_nothing(tmp_path: Path) -> None:
 
 
 def descriptors(pid: int) -> int:
-    return len(os.listdir(f"/proc/{pid}/fd"))
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
 def memory_kib(pid: int) -> int:
@@ -75,5 +75,3 @@ async def until_fewer_descriptors(pids: list[int], limit: int) -> None:
     async with asyncio.timeout(PATIENCE_S):
         while sum(descriptors(pid) for pid in pids) >= limit:
             await asyncio.sleep(0.1)
-
-

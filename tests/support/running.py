@@ -31,7 +31,6 @@ class Running:
     addresses: dict[str, str] = field(default_factory=dict)
     admin: str = ""
     log: list[str] = field(default_factory=list)
-    _reader: asyncio.Task[None] | None = None
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -92,10 +91,15 @@ class Running:
         """Ends it and returns its exit code."""
         if self.process.returncode is None:
             self.process.send_signal(number)
+        return await self.exited()
+
+    async def exited(self) -> int:
+        """Returns its exit code as soon as it has one and its log is complete."""
         async with asyncio.timeout(PATIENCE_S):
             code = await self.process.wait()
-        if self._reader is not None:
-            await self._reader
+            while self.process.stderr is not None and not self.process.stderr.at_eof():
+                self._news.clear()
+                await self._news.wait()
         return code
 
     async def read(self) -> None:
@@ -106,42 +110,52 @@ class Running:
             found = _READY.search(line)
             if found:
                 self.admin = found[2]
-                self.addresses = dict(
-                    (part.partition(" on ")[0], part.partition(" on ")[2]) for part in found[1].split(", ")
-                )
+                places = [part.split(" on ") for part in found[1].split(", ")]
+                self.addresses = dict(places)
             self._news.set()
-
-
-async def spawn(config_path: Path, *, program: tuple[str, ...] = ("-m", "bgproxy", "run", "-c")) -> Running:
-    """Starts it without waiting for anything."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *program,
-        str(config_path),
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        start_new_session=True,
-    )
-    running = Running(process, config_path)
-    running._reader = asyncio.ensure_future(running.read())
-    return running
+        self._news.set()
 
 
 @contextlib.asynccontextmanager
-async def bgproxy(directory: Path, config: dict[str, Any], **options: Any) -> AsyncIterator[Running]:
-    """Starts bgproxy with `config` (listeners, admin and state are filled in), and ends it afterwards."""
-    path = directory / "bgproxy.yaml"
-    path.write_text(yaml.safe_dump(complete(directory, config)))
-    running = await spawn(path, **options)
+async def spawned(
+    *arguments: str, config: Path, cwd: Path | None = None, environ: dict[str, str] | None = None
+) -> AsyncIterator[Running]:
+    """A Python process with these arguments in a group of its own, which is killed at the end."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *arguments,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": "1", **(environ or {})},
+        cwd=cwd,
+        start_new_session=True,
+    )
+    running = Running(process, config)
+    reader = asyncio.ensure_future(running.read())
     try:
-        await running.until_logged("ready: ")
         yield running
     finally:
         with contextlib.suppress(ProcessLookupError):
-            if running.process.returncode is None:
-                await running.stop()
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(running.pid, signal.SIGKILL)
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+        await reader
+
+
+@contextlib.asynccontextmanager
+async def bgproxy(directory: Path, config: dict[str, Any]) -> AsyncIterator[Running]:
+    """Starts bgproxy with `config` (listeners, admin and state are filled in), and ends it afterwards."""
+    path = write(directory, config)
+    async with spawned("-m", "bgproxy", "run", "-c", str(path), config=path) as running:
+        await running.until_logged("ready: ")
+        yield running
+        if running.process.returncode is None:
+            await running.stop()
+
+
+def write(directory: Path, config: dict[str, Any]) -> Path:
+    """The configuration file of `bgproxy`."""
+    path = directory / "bgproxy.yaml"
+    path.write_text(yaml.safe_dump(complete(directory, config)))
+    return path
 
 
 def complete(directory: Path, config: dict[str, Any]) -> dict[str, Any]:

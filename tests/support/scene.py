@@ -154,7 +154,11 @@ async def scene(directory: Path, **config: Any) -> AsyncIterator[Scene]:
             }
             for side in VERSIONS
         }
-        service = {"pools": pools, "health": {"path": "/health", "interval": "200ms"}, **config.pop("service", {})}
+        service = {
+            "pools": pools,
+            "health": {"path": "/health", "interval": "200ms"},
+            **config.pop("service", {}),
+        }
         async with bgproxy(directory, {"services": {"web": service}, **config}) as proxy:
             await proxy.until_healthy("web", "green")
             here = Scene(directory, proxy, apps)

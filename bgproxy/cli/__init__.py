@@ -1,0 +1,1 @@
+"""The command line: asks the admin API, and shows what it answers."""
