@@ -31,7 +31,7 @@ from bgproxy.process.crew import Crew, Place
 from bgproxy.process.plan import Plan
 from bgproxy.process.seats import ControllerSeat, WorkerSeat
 from bgproxy.process.sockets import Key, Listening, address_of, key_of, open_socket
-from bgproxy.shared_memory import layout
+from bgproxy.shared_memory import counters, layout
 from bgproxy.shared_memory.layout import SharedMemory
 from bgproxy.shared_memory.wake import Bell
 
@@ -247,6 +247,7 @@ class Supervisor:
 
     def _worker_exited(self, crew: Crew, place: Place, child: Child, code: int) -> None:
         place.child = None
+        counters.vacate(self.memory, place.block)
         if self._ending or crew.retired:
             place.gone = True
             if all(each.gone for each in crew.places):

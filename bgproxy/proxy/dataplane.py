@@ -145,6 +145,8 @@ class DataPlane:
     def _release_parked(self) -> None:
         """Sends on, in the order of arrival, what no hold keeps any more."""
         for exchange, (name, _) in list(self._parked.items()):
+            if exchange not in self._parked:
+                continue  # one that went on before found a newer snapshot, and released this one with it
             service = self.table.services.get(name)
             if service is not None and service.hold is not None and service.hold.id not in self._ended_holds:
                 continue

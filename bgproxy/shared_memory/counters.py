@@ -107,6 +107,11 @@ class WorkerBlock:
         return record
 
 
+def vacate(memory: SharedMemory, block: int) -> None:
+    """Says that the block's worker is gone, before its process id can be somebody else's."""
+    memory.block(block)[PID] = 0
+
+
 @dataclass(slots=True)
 class Totals:
     """One record, summed over all workers that there are or were."""

@@ -128,6 +128,7 @@ async def test_a_reload_applies_what_is_new_and_keeps_the_active_side(tmp_path: 
 
 async def test_a_reload_with_errors_names_them_all_and_changes_nothing(tmp_path: Path) -> None:
     async with two_apps(tmp_path) as config, bgproxy(tmp_path, config) as proxy:
+        await proxy.until_healthy("web", "green")
         before = await proxy.status()
         text = proxy.config_path.read_text()
         proxy.config_path.write_text(text.replace("interval: 200ms", "intervall: soon") + "wokers: 3\n")
