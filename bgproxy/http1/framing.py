@@ -103,16 +103,20 @@ class ChunkedScanner:
                 if line is None:
                     self._check_partial(data, position, limits.CHUNK_LINE_BYTES, "chunk size")
                     break
+                if line.end() - position > limits.CHUNK_LINE_BYTES:
+                    raise ProxyError(self._status, "a chunk size is too long")
                 position = line.end()
                 self._remaining = int(line[1], 16)
                 self._state = self._DATA if self._remaining else self._TRAILER
             else:
                 trailer = _TRAILER(data, position)
                 if trailer is None:
-                    if data.find(b"\r\n\r\n", position) >= 0 or data.startswith(b"\r\n", position):
+                    if data.find(b"\r\n\r\n", position) >= 0:
                         raise ProxyError(self._status, "a trailer field is malformed")
                     self._check_partial(data, position, limits.TRAILER_BYTES, "trailer")
                     break
+                if trailer.end() - position > limits.TRAILER_BYTES:
+                    raise ProxyError(self._status, "a trailer is too long")
                 if _FRAMING_TRAILER(trailer[0]):
                     raise ProxyError(self._status, "a trailer carries a field that only a head may have")
                 position = trailer.end()

@@ -3,9 +3,9 @@
 A head is refused unless it can be read in exactly one way (RFC 9112 sections 2.2, 3, 5, 6 and 11.2),
 because whatever this file lets through is forwarded and read again by somebody else's parser.
 
-Most clients repeat their header block from one request to the next on a kept-alive connection, so
-parsing is split: the start line is read every time, and `Fields`, the meaning of a header block, may be
-passed in again as a memo and costs one comparison if the block is the same.
+Peers repeat themselves on a kept-alive connection, so the last head may be passed in again as a memo. The
+same bytes mean the same: a repeated head costs one comparison, and a repeated header block behind another
+start line (most clients' next request) costs the start line and one comparison.
 """
 
 from __future__ import annotations
@@ -19,9 +19,12 @@ from bgproxy.http1 import limits
 TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 _VALUE: Final = rb"[\t\x20-\x7e\x80-\xff]*+"
 
-_REQUEST_LINE = re.compile(rb"(" + TOKEN + rb") ([\x21-\x7e]++) HTTP/1\.([0-9])\r\n").match
-_OTHER_VERSION = re.compile(rb"[^\r\n]+ HTTP/[0-9]+(\.[0-9]+)?\r\n").match
-_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: " + _VALUE + rb")?\r\n").match
+# A target has no fragment, and a tunnel is no message to relay, whatever its target looks like.
+_METHOD: Final = rb"(?!CONNECT )(" + TOKEN + rb") "
+_USUAL_LINE = re.compile(_METHOD + rb"(/[\x21\x22\x24-\x7e]*+) HTTP/1\.1\r\n").match
+_REQUEST_LINE = re.compile(_METHOD + rb"([\x21\x22\x24-\x7e]++) HTTP/1\.[0-9]\r\n").match
+_OTHER_VERSION = re.compile(rb"[^\r\n]+ HTTP/(?!1\.)[0-9]+(\.[0-9]+)?\r\n").match
+_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: " + _VALUE + rb")?\r\n").match
 _FIELD_BLOCK = re.compile(rb"(?:" + TOKEN + rb":" + _VALUE + rb"\r\n)*+").fullmatch
 
 # The fields that change what a proxy does. The leading newline is a literal prefix, which makes the
@@ -36,8 +39,10 @@ _RESPONSE_SPECIAL = re.compile(
 # RFC 9110 section 7.6.1: what a Connection option must never remove, whatever it names.
 _NOT_REMOVABLE: Final = frozenset({b"host", b"content-length", b"transfer-encoding", b"close", b"keep-alive"})
 
-_HOST = re.compile(rb"(?:\[[0-9a-f:.]+\]|[a-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]{0,5})?").fullmatch
-_ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#]+)([/?][^#]*)?").fullmatch
+_HOST = re.compile(
+    rb"(?:\[[0-9a-f:.]{2,45}\]|[a-z0-9._~!$&'()*+,;=%%-]{0,%d})(?::[0-9]{0,5})?" % limits.HOST_BYTES
+).fullmatch
+_ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]+)([/?].*)?").fullmatch
 _LENGTH = re.compile(rb"[0-9]{1,18}").fullmatch
 
 
@@ -85,71 +90,98 @@ class Fields:
 
 
 class RequestHead:
-    """One request's head. `size` is how many bytes it took; `target` is in origin or asterisk form."""
+    """One request's head. Immutable, as `Fields` is.
 
-    __slots__ = ("fields", "host", "method", "minor", "size", "target")
+    `raw` is the whole head as received and `size` its length; `target` is in origin or asterisk form.
+    `keeps` is whether the client wants to keep the connection, `plain` whether, besides, it speaks HTTP/1.1
+    and takes a response body, so that most responses can be passed on to it as they are.
+    """
+
+    __slots__ = ("fields", "host", "keeps", "method", "minor", "plain", "raw", "size", "target")
 
     def __init__(
-        self, method: bytes, target: bytes, minor: int, host: bytes, fields: Fields, size: int
+        self, raw: bytes, method: bytes, target: bytes, minor: int, host: bytes, fields: Fields
     ) -> None:
+        self.raw = raw
+        self.size = len(raw)
         self.method = method
         self.target = target
         self.minor = minor
         self.host = host
         self.fields = fields
-        self.size = size
+        self.keeps = not fields.close and (minor == 1 or fields.keep_alive)
+        self.plain = self.keeps and minor == 1 and method != b"HEAD"
 
 
 class ResponseHead:
-    """One response's head. `line_size` is where the header block begins, `size` where it has ended."""
+    """One response's head. Immutable, as `Fields` is.
 
-    __slots__ = ("fields", "line_size", "minor", "size", "status")
+    `raw` is the whole head as received, `line` the part of its status line behind the version. `plain` is
+    the head as a `RequestHead.plain` client gets it, if the body is `length` bytes long (0 or more) and the
+    upstream keeps the connection; `length` is -1 if any of this is not so.
+    """
 
-    def __init__(self, status: int, minor: int, fields: Fields, line_size: int, size: int) -> None:
+    __slots__ = ("fields", "length", "line", "minor", "plain", "raw", "size", "status")
+
+    def __init__(self, raw: bytes, status: int, minor: int, fields: Fields, line_size: int) -> None:
+        self.raw = raw
+        self.size = len(raw)
         self.status = status
         self.minor = minor
         self.fields = fields
-        self.line_size = line_size
-        self.size = size
+        self.line = raw[8:line_size]
+        self.length = -1
+        self.plain = raw
+        if minor == 1 and status >= 200 and status not in (204, 304) and not fields.close:
+            if fields.content_length is not None:
+                self.length = fields.content_length
+            if fields.forward is not fields.raw:
+                self.plain = b"HTTP/1.1" + self.line + fields.forward + b"\r\n"
 
 
-def parse_request(data: bytes, memo: Fields | None = None) -> RequestHead | None:
+def parse_request(data: bytes, memo: RequestHead | None = None) -> RequestHead | None:
     """Reads a request head from the start of `data`; None if it is not complete yet.
 
+    `memo` is any head that was read before, best the last one of the same client.
     Raises `ProxyError` with 400, 414, 417, 431, 501 or 505. Callers skip one leading CRLF (RFC 9112
     section 2.2) with `skip_empty_line` before they count anything as the beginning of a request.
     """
-    line = _REQUEST_LINE(data)
+    if memo is not None and data.startswith(memo.raw):
+        return memo
+    usual = line = _USUAL_LINE(data)
     if line is None:
-        _check_request_line(data)
-        return None
+        line = _REQUEST_LINE(data)
+        if line is None:
+            _check_request_line(data)
+            return None
     start = line.end()
+    if start > limits.REQUEST_LINE_BYTES:
+        raise ProxyError(414, "the request line is too long")
     end = data.find(b"\r\n\r\n", start - 2)
     if end < 0:
         _check_partial_block(data, start)
         return None
     block = data[start : end + 2]
-    if memo is not None and memo.raw == block:
-        fields = memo
-    else:
-        if start > limits.REQUEST_LINE_BYTES:
-            raise ProxyError(414, "the request line is too long")
-        fields = request_fields(block)
-    method, target, minor = line.groups()
+    fields = memo.fields if memo is not None and memo.fields.raw == block else request_fields(block)
+    method, target = line.groups()
     host = fields.host
-    if target[0] != 0x2F:
-        target, host = _other_form(method, target, host)
-    if minor == b"0":
-        if fields.chunked:
-            raise ProxyError(400, "Transfer-Encoding needs HTTP/1.1")
-        return RequestHead(method, target, 0, host or b"", fields, end + 4)
+    if usual is None:
+        old = data.startswith(b"0", start - 3)
+        if not target.startswith(b"/"):
+            target, host = _other_form(method, target, host, old=old)
+        if old:
+            if fields.chunked:
+                raise ProxyError(400, "Transfer-Encoding needs HTTP/1.1")
+            return RequestHead(data[: end + 4], method, target, 0, host or b"", fields)
     if host is None:
         raise ProxyError(400, "an HTTP/1.1 request needs exactly one Host field")
-    return RequestHead(method, target, 1, host, fields, end + 4)
+    return RequestHead(data[: end + 4], method, target, 1, host, fields)
 
 
-def parse_response(data: bytes, memo: Fields | None = None) -> ResponseHead | None:
+def parse_response(data: bytes, memo: ResponseHead | None = None) -> ResponseHead | None:
     """Reads a response head from the start of `data`; None if it is not complete yet. Raises 502."""
+    if memo is not None and data.startswith(memo.raw):
+        return memo
     line = _STATUS_LINE(data)
     if line is None:
         if b"\n" in data or len(data) > limits.RESPONSE_HEAD_BYTES:
@@ -163,12 +195,14 @@ def parse_response(data: bytes, memo: Fields | None = None) -> ResponseHead | No
         if data.count(b"\n") != data.count(b"\r\n"):
             raise _bad_response("its head has a bare LF")
         return None
+    if end + 4 > limits.RESPONSE_HEAD_BYTES:
+        raise _bad_response("its head is too long")
     block = data[start : end + 2]
-    fields = memo if memo is not None and memo.raw == block else response_fields(block)
+    fields = memo.fields if memo is not None and memo.fields.raw == block else response_fields(block)
     minor, status = line.groups()
     if fields.chunked and minor == b"0":
         raise _bad_response("it is HTTP/1.0 with Transfer-Encoding")
-    return ResponseHead(int(status), minor == b"1", fields, start, end + 4)
+    return ResponseHead(data[: end + 4], int(status), int(minor), fields, start)
 
 
 def skip_empty_line(data: bytes) -> bytes:
@@ -217,7 +251,8 @@ def request_fields(block: bytes) -> Fields:
         removed.append((special.start(), special.end()))
     if fields.chunked and fields.content_length is not None:
         raise ProxyError(400, "Content-Length and Transfer-Encoding exclude each other")
-    if upgrade is not None and b"upgrade" in nominated and not upgrade.startswith(b"h2c"):
+    # HTTP/2 behind an upgrade would be requests that nobody here routes, splits or counts.
+    if upgrade and b"upgrade" in nominated and b"h2c" not in upgrade:
         fields.upgrade = upgrade
     fields.forward = _forward(block, removed, nominated)
     return fields
@@ -225,8 +260,6 @@ def request_fields(block: bytes) -> Fields:
 
 def response_fields(block: bytes) -> Fields:
     """Validates a response's header block and finds the fields that matter to a proxy."""
-    if len(block) > limits.RESPONSE_HEAD_BYTES:
-        raise _bad_response("its head is too long")
     if _FIELD_BLOCK(block) is None:
         raise _bad_response("a header field is malformed")
     fields = _empty(block)
@@ -252,7 +285,7 @@ def response_fields(block: bytes) -> Fields:
         raise _bad_response(error.reason) from error
     if fields.chunked and fields.content_length is not None:
         raise _bad_response("it has both Content-Length and Transfer-Encoding")
-    if upgrade is not None and b"upgrade" in nominated:
+    if upgrade and b"upgrade" in nominated:
         fields.upgrade = upgrade
     fields.forward = _forward(block, removed, nominated)
     return fields
@@ -322,23 +355,22 @@ def _forward(block: bytes, removed: list[tuple[int, int]], nominated: list[bytes
 
 def _check_request_line(data: bytes) -> None:
     """Says what is wrong with a start line that does not match, or nothing if it may still come."""
-    if b"\n" not in data:
-        if len(data) > limits.REQUEST_LINE_BYTES:
-            raise ProxyError(414, "the request line is too long")
-        if b"\0" in data or data[:1] == b"\x16":
-            raise ProxyError(400, "this is not HTTP")
-        return
-    if data.find(b"\n") > limits.REQUEST_LINE_BYTES:
+    line, newline, _ = data.partition(b"\n")
+    if b"\0" in line or line.startswith(b"\x16"):
+        raise ProxyError(400, "this is not HTTP")
+    if len(line) > limits.REQUEST_LINE_BYTES:
         raise ProxyError(414, "the request line is too long")
+    if not newline:
+        return
+    if data.startswith(b"CONNECT "):
+        raise ProxyError(501, "CONNECT is not supported")
     if _OTHER_VERSION(data):
         raise ProxyError(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
     raise ProxyError(400, "the request line is malformed")
 
 
 def _check_partial_block(data: bytes, start: int) -> None:
-    if start > limits.REQUEST_LINE_BYTES:
-        raise ProxyError(414, "the request line is too long")
-    if len(data) - start > limits.HEADER_BLOCK_BYTES:
+    if len(data) - start > limits.HEADER_BLOCK_BYTES + 1:  # the CR of the empty line is not the block's
         raise ProxyError(431, "the header fields are too large")
     if data.count(b"\n", start) > limits.HEADER_COUNT:
         raise ProxyError(431, "there are too many header fields")
@@ -346,21 +378,20 @@ def _check_partial_block(data: bytes, start: int) -> None:
         raise ProxyError(400, "a line of the head ends with a bare LF")
 
 
-def _other_form(method: bytes, target: bytes, host: bytes | None) -> tuple[bytes, bytes | None]:
+def _other_form(method: bytes, target: bytes, host: bytes | None, *, old: bool) -> tuple[bytes, bytes | None]:
     """RFC 9112 section 3.2: absolute form is rewritten, asterisk form is for OPTIONS, authority refused."""
     if target == b"*" and method == b"OPTIONS":
         return target, host
-    if method == b"CONNECT":
-        raise ProxyError(501, "CONNECT is not supported")
     absolute = _ABSOLUTE(target)
     authority = absolute[1].lower() if absolute else b""
     if absolute is None or not authority or _HOST(authority) is None:
         raise ProxyError(400, "the request target is malformed")
-    path = absolute[2] or b"/"
+    # Section 3.2.4: without a path, OPTIONS asks about the server as a whole.
+    path = absolute[2] or (b"*" if method == b"OPTIONS" else b"/")
     if path.startswith(b"?"):
         path = b"/" + path
-    # Section 3.2.2: the authority of the target replaces the Host field, which must still be there.
-    return path, authority if host is not None else None
+    # Section 3.2.2: the authority of the target replaces the Host field, which HTTP/1.1 must still send.
+    return path, authority if host is not None or old else None
 
 
 def _bad_response(what: str) -> ProxyError:

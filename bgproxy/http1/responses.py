@@ -11,7 +11,7 @@ _ACCEPT = re.compile(rb"\naccept:([^\r]*)\r").search
 
 
 def wants_json(lower_block: bytes) -> bool:
-    """True if Accept names JSON, or names nothing in particular (RFC 9110 section 12.5.1)."""
+    """True if Accept names JSON, or no text at all (RFC 9110 section 12.5.1). People get text."""
     accept = _ACCEPT(lower_block)
     if accept is None:
         return False

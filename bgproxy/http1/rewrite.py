@@ -54,13 +54,12 @@ def without_secret(message: bytes, name: bytes) -> bytes:
 
 def response_head(
     head: ResponseHead,
-    data: bytes,
     *,
     connection: bytes = b"",
     set_cookie: bytes = b"",
     coding: Coding = Coding.AS_IS,
 ) -> bytes:
-    """The head that goes to the client, from `data` which begins with the received one.
+    """The head that goes to the client.
 
     `connection` is the value of a Connection field, or empty for none; `set_cookie` likewise.
     """
@@ -70,7 +69,7 @@ def response_head(
         forward = without_field(forward, b"transfer-encoding")
     elif coding is Coding.ADDED:
         forward += b"Transfer-Encoding: chunked\r\n"
-    block = b"HTTP/1.1" + data[8 : head.line_size] + forward
+    block = b"HTTP/1.1" + head.line + forward
     if fields.upgrade is not None and head.status == 101:
         block += b"Upgrade: " + fields.upgrade + b"\r\n"
     if connection:

@@ -131,7 +131,6 @@ class DataPlane:
         self._parked[exchange] = (service.view.name, size)
         self.cells[PARKED] = len(self._parked)
         self.cells[PARKED_BYTES] += size
-        exchange.downstream.transport.pause_reading()
         service.cells[HELD] += 1
         return True
 
@@ -178,10 +177,18 @@ class DataPlane:
                 host, _, port = address.rpartition(":")
                 await self.loop.create_connection(lambda: connection, host.strip("[]"), int(port))
         except OSError:
-            if self._connecting.pop(exchange, None) is not None:
+            if self._has_connected(exchange, connection):
                 exchange.connect_failed()
         else:
-            self._connecting.pop(exchange, None)
+            self._has_connected(exchange, connection)
+
+    def _has_connected(self, exchange: Exchange, connection: UpstreamConnection) -> bool:
+        """Forgets an attempt that is over; False if the exchange has given it up, or is at another one."""
+        attempt = self._connecting.get(exchange)
+        if attempt is None or attempt[1] is not connection:
+            return False
+        del self._connecting[exchange]
+        return True
 
     # Time
 
@@ -238,6 +245,6 @@ class DataPlane:
     def _sweep_drain(self, now: float) -> None:
         for downstream in list(self.downstreams):
             if now > self._drain_until:
-                downstream.transport.abort()
+                downstream.reset()
             elif now > self._idle_until and downstream.is_idle():
                 downstream.transport.close()

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from math import inf
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from bgproxy.errors import ProxyError
 from bgproxy.http1 import responses
-from bgproxy.http1.head import Fields, parse_request, skip_empty_line
-from bgproxy.http1.rewrite import forwarded_block
+from bgproxy.http1.head import RequestHead, parse_request, skip_empty_line
+from bgproxy.http1.rewrite import forwarded_block, request_head
 from bgproxy.proxy import limits
 from bgproxy.proxy.exchange import Exchange
 from bgproxy.shared_memory.counters import ACCEPTED, CONNECTIONS, RESPONSES
 
 if TYPE_CHECKING:
     from bgproxy.proxy.dataplane import DataPlane
+
+_NO_LINGER: Final = struct.pack("ii", 1, 0)  # for SO_LINGER: a close sends a reset
 
 
 class DownstreamUser(Protocol):
@@ -33,12 +37,14 @@ class Downstream(asyncio.Protocol):
     """`user` is None between requests. `deadline` is when the present phase has lasted too long."""
 
     __slots__ = (
+        "_block",
         "_buffer",
         "_eof",
-        "_fields",
+        "_full",
+        "_head",
         "_lingering",
-        "block",
         "deadline",
+        "outgoing",
         "peer",
         "plane",
         "preview",
@@ -53,22 +59,27 @@ class Downstream(asyncio.Protocol):
         self.plane = plane
         self.preview = preview
         self.peer = b"unknown"
-        # the header block of the last request, and what was made of it
-        self._fields: Fields | None = None
-        self.block = b""
+        # the last request's head, and what was made of it for the upstream
+        self._head: RequestHead | None = None
+        self._block = b""
+        self.outgoing = b""
         # for the present request
         self._buffer = b""
         self.user: DownstreamUser | None = None
         self.deadline = inf
         self._eof = False
+        self._full = False  # the client does not read what it was sent
         self._lingering = False
 
     def next_request(self, rest: bytes) -> None:
         """The response is complete and the connection stays open; `rest` was read beyond the request."""
         self.user = None
         self.deadline = self.plane.now + self.plane.idle_s
-        if rest or self._buffer:
+        if rest or self._buffer or self._full:
             self._buffer = rest + self._buffer
+            if self._full:
+                self.transport.pause_reading()
+                return
             self.transport.resume_reading()
             # Not at once: a long pipeline must neither recurse nor keep other connections waiting.
             self.plane.loop.call_soon(self._continue)
@@ -80,6 +91,11 @@ class Downstream(asyncio.Protocol):
         self._buffer += rest
         if len(self._buffer) > limits.PIPELINE_BYTES:
             self.transport.pause_reading()
+
+    def take_kept(self) -> bytes:
+        """What was kept of the client's bytes: it turned out not to be a request."""
+        kept, self._buffer = self._buffer, b""
+        return kept
 
     def refuse(self, error: ProxyError) -> None:
         """Answers a request that cannot be read, and closes: nothing behind it can be trusted."""
@@ -101,14 +117,26 @@ class Downstream(asyncio.Protocol):
         self.transport.write_eof()
         self.transport.resume_reading()
 
+    def reset(self) -> None:
+        """Ends the connection in a way that cannot be taken for the end of a response.
+
+        A plain close can: to HTTP/1.0, and wherever else the close is all that marks the end.
+        """
+        sock = self.transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        self.transport.abort()
+
     def expired(self) -> None:
         """The deadline has passed; called by the sweep."""
         if self.user is not None:
             self.user.timed_out()
-        elif self._buffer and not self._lingering:
+        elif self._lingering or self.transport.is_closing():
+            self.transport.abort()
+        elif self._buffer and not self._full:
             self.refuse(ProxyError(408, "the request head did not arrive in time"))
         else:
-            self.transport.abort() if self._lingering else self.transport.close()
+            self.transport.close()
+            self.deadline = self.plane.now + limits.LINGER_S
 
     def is_idle(self) -> bool:
         """True between requests, when nothing of the next one has arrived."""
@@ -140,7 +168,10 @@ class Downstream(asyncio.Protocol):
         self._eof = True
         if self.user is not None:
             return self.user.client_eof()
-        return bool(self._buffer) and not self._lingering
+        if self._lingering or not self._buffer:
+            return False
+        self.plane.loop.call_soon(self._continue)  # there may be whole requests; half of one never ends
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - gone is gone
         plane = self.plane
@@ -151,40 +182,53 @@ class Downstream(asyncio.Protocol):
             self.user = None
 
     def pause_writing(self) -> None:
+        self._full = True
         if self.user is not None:
             self.user.client_full()
+        elif not self._lingering:
+            self.transport.pause_reading()
 
     def resume_writing(self) -> None:
+        self._full = False
         if self.user is not None:
             self.user.client_drained()
+        elif not self._lingering:
+            self.next_request(b"")
+            self.transport.resume_reading()
 
     # Private
 
     def _continue(self) -> None:
-        if self.user is not None or self._lingering or not self._buffer:
+        if self.user is not None or self._lingering or self._full or not self._buffer:
             return
-        self._begin(self._buffer)
-        if self._eof and self.user is None:
-            self.transport.close()
+        data, self._buffer = self._buffer, b""
+        self._begin(data)
 
     def _begin(self, data: bytes) -> None:
         try:
-            head = parse_request(data, self._fields)
+            head = parse_request(data, self._head)
         except ProxyError as error:
-            if data[:2] == b"\r\n":
-                self._begin(skip_empty_line(data))
-            else:
+            rest = skip_empty_line(data)
+            if rest is data or rest[:2] == b"\r\n":
                 self.refuse(error)
+            else:
+                self._begin(rest)
             return
         if head is None:
+            if self._eof:
+                self.transport.close()
+                return
             if not self._buffer:
                 self.deadline = self.plane.now + self.plane.request_head_s
             self._buffer = data
             return
         self._buffer = b""
-        if head.fields is not self._fields:
-            self._fields = head.fields
-            self.block = forwarded_block(head.fields, self.peer, b"http")
+        last = self._head
+        if head is not last:
+            if last is None or head.fields is not last.fields:
+                self._block = forwarded_block(head.fields, self.peer, b"http")
+            self._head = head
+            self.outgoing = request_head(head, self._block)
         exchange = Exchange(self, head)
         self.user = exchange
         exchange.start(data)

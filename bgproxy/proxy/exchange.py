@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from math import inf
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from bgproxy.errors import ProxyError
 from bgproxy.http1 import framing, responses, rewrite
@@ -77,6 +77,7 @@ class Exchange:
         "head",
         "pool",
         "service",
+        "timeouts",
     )
 
     service: LiveService
@@ -107,28 +108,25 @@ class Exchange:
 
     def start(self, data: bytes) -> None:
         """Takes the request from `data`, which begins with its head, and sends it on its way."""
-        head, downstream = self.head, self.downstream
-        fields = head.fields
-        body = data[head.size :] if len(data) > head.size else b""
-        if fields.chunked:
-            self._request_left = CHUNKED
+        head, outgoing = self.head, self.downstream.outgoing
+        self._request_left = framing.request_body(head.fields)
+        if self._request_left == CHUNKED:
             self._request_scanner = ChunkedScanner(400)
-        elif fields.content_length:
-            self._request_left = fields.content_length
-        try:
-            body = self._take_body(body)
-        except ProxyError as error:
-            downstream.refuse(error)
-            return
-        self._outgoing = rewrite.request_head(head, downstream.block) + body
+        if len(data) > head.size:
+            try:
+                outgoing += self._take_body(data[head.size :])
+            except ProxyError as error:
+                self.downstream.refuse(error)
+                return
+        self._outgoing = outgoing
         self.choose()
 
     def choose(self) -> None:
         """Route, split, balance and count, without an await in between; again after a hold."""
-        plane = self.downstream.plane
+        downstream, head = self.downstream, self.head
+        plane = downstream.plane
         if plane.word[0] != plane.known:
             plane.adopt()
-        head = self.head
         route = plane.table.find(head.host, head.target)
         if route is None:
             plane.unrouted[RESPONSES + 4] += 1
@@ -136,17 +134,19 @@ class Exchange:
             return
         service, preview = route
         self.service = service
-        if preview or self.downstream.preview:
+        if preview or downstream.preview:
             self.pool, self._cookie = service.preview()
         elif service.hold is not None and plane.park(self, service):
+            if self._request_left != NONE:
+                self.downstream.transport.pause_reading()
             return
         else:
             self.pool, self._cookie = service.split(head)
         if service.preview_header is not None and self._outgoing is not None:
             self._outgoing = rewrite.without_secret(self._outgoing, service.preview_header)
         service.retry_budget.requests += 1
-        timeouts = service.view.timeouts
-        self._total_until = plane.now + timeouts.total_s if timeouts.total_s != inf else inf
+        self.timeouts = timeouts = service.view.timeouts
+        self._total_until = inf if timeouts.total_s == inf else plane.now + timeouts.total_s
         upstream = self.pool.choose()
         if upstream is None:
             service.cells[RESPONSES + 5] += 1
@@ -179,7 +179,7 @@ class Exchange:
                 self._arm_request()
         elif self._outgoing is not None:
             self._outgoing += data
-            if len(self._outgoing) > limits.REPLAY_BYTES:
+            if self._request_left != NONE and len(self._outgoing) > limits.REPLAY_BYTES:
                 self.downstream.transport.pause_reading()
 
     def client_eof(self) -> bool:
@@ -196,6 +196,8 @@ class Exchange:
         self._drop_connection()
 
     def client_full(self) -> None:
+        if self._responded and self._response_left == NONE:
+            return  # this was the end of the response: the connection is as good as kept
         if self._connection is not None and not self._connecting:
             self._connection.transport.pause_reading()
 
@@ -209,7 +211,7 @@ class Exchange:
         if self._responded:
             self._upstream.cells[TIMED_OUT] += 1
             self._abandon()
-        elif self._request_left != NONE and not self._connecting:
+        elif self._request_left != NONE and not self._connecting and not self._is_unsent():
             self._client_error(ProxyError(408, "the request body did not arrive in time"))
         else:
             self._failed(CONNECT_FAILED if self._connecting else TIMED_OUT)
@@ -234,8 +236,7 @@ class Exchange:
         if self._partial:
             data = self._partial + data
             self._partial = b""
-        upstream = self._upstream
-        assert upstream is not None  # noqa: S101 - there is a connection, so one was chosen
+        upstream = cast("LiveUpstream", self._upstream)  # bytes come from the one that was chosen
         informational = 0
         while True:
             try:
@@ -257,7 +258,7 @@ class Exchange:
             data = data[head.size :]
             if not data:
                 return
-        upstream.response_memo = head.fields
+        upstream.response_memo = head
         if head.status == 101:
             self._switch_protocols(head, data)
         else:
@@ -293,7 +294,9 @@ class Exchange:
         upstream.cells[IN_FLIGHT] = in_flight
         self._upstream = upstream
         connection = (
-            keepalive.take(upstream, replayable=self.head.method in IDEMPOTENT) if upstream.idle else None
+            keepalive.take(upstream, replayable=not self._tried and self.head.method in IDEMPOTENT)
+            if upstream.idle
+            else None
         )
         if connection is None:
             self._connecting = True
@@ -305,15 +308,14 @@ class Exchange:
         self._write_request(connection)
 
     def _write_request(self, connection: UpstreamConnection) -> None:
-        outgoing = self._outgoing
-        assert outgoing is not None  # noqa: S101 - dropped only once it was written
+        outgoing = cast("bytes", self._outgoing)  # it is dropped only once it was written
         connection.transport.write(outgoing)
         if len(outgoing) > limits.REPLAY_BYTES:
             self._outgoing = None
         self._arm_request()
 
     def _arm_request(self) -> None:
-        timeouts = self.service.view.timeouts
+        timeouts = self.timeouts
         self._arm(timeouts.response_head_s if self._request_left == NONE else timeouts.request_body_s)
 
     def _arm(self, seconds: float) -> None:
@@ -352,6 +354,10 @@ class Exchange:
         # The budget keeps retries from multiplying the load of a pool that suffers. A refused connection
         # was no load, and a kept-alive one that was closed under us says nothing about the pool.
         return stale or failure == CONNECT_FAILED or self.service.retry_budget.spend()
+
+    def _is_unsent(self) -> bool:
+        """True if the upstream has not even let us send what we have of the request."""
+        return self._connection is not None and self._connection.transport.get_write_buffer_size() > 0
 
     def _drop_connection(self) -> None:
         connection = self._connection
@@ -399,15 +405,24 @@ class Exchange:
         request, downstream, fields = self.head, self.downstream, head.fields
         self._responded = True
         self._status = head.status
+        if (
+            head.length == len(data) - head.size
+            and request.plain
+            and self._request_left == NONE
+            and self._outgoing is not None
+            and not self._cookie
+            and not downstream.plane.draining
+        ):
+            # Nearly every response: all of it is here, and nothing about it has to change.
+            self._keep = self._reusable = True
+            plain = head.plain
+            downstream.transport.write(data if plain is head.raw else plain + data[head.size :])
+            self._finish(b"")
+            return
         left = framing.response_body(request.method, head.status, fields)
         minor = request.minor
-        early = self._request_left != NONE
-        keep = not (
-            request.fields.close
-            or early
-            or downstream.plane.draining
-            or not (minor or request.fields.keep_alive)
-        )
+        early = self._request_left != NONE or (self._outgoing is None and self._is_unsent())
+        keep = request.keeps and not early and not downstream.plane.draining
         self._reusable = head.minor == 1 and not fields.close and not early
         self._encode = False
         coding = Coding.AS_IS
@@ -425,19 +440,8 @@ class Exchange:
                 coding = Coding.REMOVED
         self._keep = keep
         self._response_left = left
-        as_received = fields.forward is fields.raw and head.minor and minor and coding is Coding.AS_IS
-        if as_received and keep and not self._cookie:
-            if left >= 0 and len(data) - head.size == left:
-                self._response_left = NONE
-                downstream.transport.write(data)
-                self._finish(b"")
-                return
-            out = data[: head.size]
-        else:
-            connection = b"" if keep and minor else (b"keep-alive" if keep else b"close")
-            out = rewrite.response_head(
-                head, data, connection=connection, set_cookie=self._cookie, coding=coding
-            )
+        connection = b"" if keep and minor else (b"keep-alive" if keep else b"close")
+        out = rewrite.response_head(head, connection=connection, set_cookie=self._cookie, coding=coding)
         body = data[head.size :]
         if left == NONE:
             downstream.transport.write(out)
@@ -456,8 +460,8 @@ class Exchange:
                 transport.write(head + data if head else data)
                 self._arm(self.service.view.timeouts.idle_s)
                 return
-            transport.write(head + data[:left])
             self._response_left = NONE
+            transport.write(head + data[:left])
             self._finish(data[left:])
             return
         scanner = self._response_scanner
@@ -471,10 +475,11 @@ class Exchange:
                     transport.write(head)
                 self._abandon()
                 return
+            if scanner.done:
+                self._response_left = NONE
             if head or data:
                 transport.write(head + data)
             if scanner.done:
-                self._response_left = NONE
                 self._finish(rest)
                 return
         elif self._encode and data:
@@ -526,12 +531,7 @@ class Exchange:
         """Answers in place of an upstream. The request has been counted by the caller."""
         downstream, request = self.downstream, self.head
         fields = request.fields
-        close = (
-            fields.close
-            or self._request_left != NONE
-            or downstream.plane.draining
-            or not (request.minor or fields.keep_alive)
-        )
+        close = fields.close or self._request_left != NONE or downstream.plane.draining or not request.minor
         downstream.transport.write(
             responses.error_response(
                 status,
@@ -553,7 +553,7 @@ class Exchange:
         self._count(0 if not self._responded else self._status // 100)
         self.downstream.plane.unpark(self)
         self.downstream.user = None
-        self.downstream.transport.abort()
+        self.downstream.reset()
 
     def _switch_protocols(self, head: ResponseHead, data: bytes) -> None:
         """RFC 9110 section 7.8: from here on both sides speak something else."""
@@ -564,7 +564,7 @@ class Exchange:
             self._failed(INVALID)
             return
         self._connection = None
-        out = rewrite.response_head(head, data, connection=b"Upgrade", set_cookie=self._cookie)
-        self._count(1)
+        out = rewrite.response_head(head, connection=b"Upgrade", set_cookie=self._cookie)
         tunnel = Tunnel(self.downstream, connection, self.service, self.pool.name, upstream)
-        tunnel.begin(out + data[head.size :], self._extra)
+        tunnel.begin(out + data[head.size :], self._extra + self.downstream.take_kept())
+        self._count(1)  # now that the tunnel is counted: a drain must see one of the two at any time

@@ -11,9 +11,10 @@ from typing import Any, Final
 
 from bgproxy.model import Balance, Health, PoolView, UpstreamView, WhenUnhealthy
 
-# least_conn compares at most this many upstreams, beginning behind the last one chosen: all of a small
-# pool, and of a large one a sample whose minimum is as good (Mitzenmacher, "The Power of Two Choices in
-# Randomized Load Balancing", 2001), so that the cost does not grow with the pool.
+# least_conn compares at most this many upstreams, beginning with the one in turn (so that weights count
+# while all are idle): all of a small pool, and of a large one a sample whose minimum is as good
+# (Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 2001), so that the cost does not
+# grow with the pool.
 LEAST_CONN_SAMPLE: Final = 8
 # Weights are scaled down until a round-robin sequence has at most this many turns.
 ROUND_ROBIN_TURNS: Final = 4096
@@ -42,14 +43,14 @@ class LiveUpstream:
         self.cells = cells
         self.in_flight = 0
         self.idle: list[Any] = []  # the keepalive cache: proxy.keepalive's, last in, first out
-        self.response_memo: Any = None  # the Fields of the last response, see http1.head
-        self.retired = False  # no snapshot names it any more: keep no connection
+        self.response_memo: Any = None  # the last response's head, see http1.head
+        self.retired = False  # traffic has left it: keep no connection
 
 
 class LivePool:
     """A pool as this worker balances over it. `choose` is the whole interface."""
 
-    __slots__ = ("_balance", "_turn", "_turns", "name", "upstreams", "version")
+    __slots__ = ("_balance", "_distinct", "_looks", "_turn", "_turns", "name", "upstreams", "version")
 
     def __init__(
         self,
@@ -68,7 +69,10 @@ class LivePool:
         if not healthy and when_unhealthy is WhenUnhealthy.TRY_ALL:
             healthy = [upstream for _, upstream in usable]
         self._balance = balance
-        self._turns = tuple(healthy) if balance is Balance.LEAST_CONN else interleave(healthy)
+        self._distinct = tuple(healthy)
+        self._turns = interleave(healthy)
+        # What least_conn compares the upstream in turn with. Without weights that one is the first of them.
+        self._looks = min(LEAST_CONN_SAMPLE - 1, len(healthy) - (len(self._turns) == len(healthy)))
         self._turn = turn
 
     def __bool__(self) -> bool:
@@ -95,15 +99,20 @@ class LivePool:
             return turns[turn]
         best = turns[turn]
         best_load = best.in_flight / best.weight
-        left = LEAST_CONN_SAMPLE
-        while best_load and (left := left - 1) and count > LEAST_CONN_SAMPLE - left:
-            turn += 1
-            if turn >= count:
-                turn = 0
-            other = turns[turn]
-            load = other.in_flight / other.weight
-            if load < best_load:
-                best, best_load = other, load
+        if best_load:
+            others = self._distinct
+            count = len(others)
+            turn %= count
+            left = self._looks
+            while best_load and left:
+                left -= 1
+                turn += 1
+                if turn >= count:
+                    turn = 0
+                other = others[turn]
+                load = other.in_flight / other.weight
+                if load < best_load:
+                    best, best_load = other, load
         return best
 
     # Private
@@ -122,15 +131,18 @@ class LivePool:
 def interleave(upstreams: list[LiveUpstream]) -> tuple[LiveUpstream, ...]:
     """One round of weighted round robin, each upstream's turns spread evenly over it.
 
-    Turn k of an upstream of weight w falls due at (k + 1/2) / w: earliest deadline first, as in
-    weighted fair queueing.
+    Upstreams of equal weight take turns in the place of one that has the weight of all of them. Turn k of
+    such a one of weight w falls due at (k + 1/2) / w: earliest deadline first, as in weighted fair queueing.
     """
     if len({upstream.weight for upstream in upstreams}) <= 1:
         return tuple(upstreams)
     total = sum(upstream.weight for upstream in upstreams)
     scale = min(1.0, ROUND_ROBIN_TURNS / total)
-    due: list[tuple[float, int]] = []
+    equals: dict[int, list[int]] = {}
     for index, upstream in enumerate(upstreams):
-        turns = max(1, round(upstream.weight * scale))
-        due += [((turn + 0.5) / turns, index) for turn in range(turns)]
+        equals.setdefault(upstream.weight, []).append(index)
+    due: list[tuple[float, int]] = []
+    for weight, indexes in equals.items():
+        turns = max(1, round(weight * scale)) * len(indexes)
+        due += [((turn + 0.5) / turns, indexes[turn % len(indexes)]) for turn in range(turns)]
     return tuple(upstreams[index] for _, index in sorted(due))

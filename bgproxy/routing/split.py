@@ -78,8 +78,9 @@ class LiveService:
         self._sticky = view.sticky
         self._matches = () if view.canary is None else view.canary.match
         header = view.preview.header
-        self.preview_header = None if header is None else header.lower().encode()
-        self.preview_secret = (view.preview.secret or "").encode()
+        secret = view.preview.secret or ""
+        self.preview_header = header.lower().encode() if header is not None and secret else None
+        self.preview_secret = secret.encode()
         self.split = self._compile_split()
 
     def preview(self) -> Choice:
@@ -161,7 +162,7 @@ def read_cookie(fields: Fields, name: bytes, salt: str) -> tuple[int, bool] | No
     value = cookie_value(fields, name)
     if value is None:
         return None
-    parts = value.split(b".")
+    parts = value.rsplit(b".", 2)
     if len(parts) != 3 or parts[0] != salt.encode() or not parts[1].isdigit() or len(parts[1]) > 2:
         return None
     return int(parts[1]), parts[2] == b"i"
@@ -186,5 +187,5 @@ def matches(match: Match, head: RequestHead) -> bool:
         return head.fields.get(match.name.lower().encode()) == wanted
     if match.kind == "cookie":
         return cookie_value(head.fields, match.name.encode()) == wanted
-    query = head.target.partition(b"?")[2]
-    return (match.name.encode(), wanted) in parse_qsl(query, keep_blank_values=True)
+    query = head.target.partition(b"?")[2].decode("ascii")  # no other bytes get through http1.head
+    return (match.name, match.value) in parse_qsl(query, keep_blank_values=True)

@@ -27,20 +27,24 @@ class Route(NamedTuple):
 class Routes:
     """The services of one host by path prefix. Prefixes end at segment boundaries: /api is not /apix."""
 
-    __slots__ = ("_by_prefix", "_only")
+    __slots__ = ("_by_prefix", "_longest_bytes", "only")
 
     def __init__(self) -> None:
         self._by_prefix: dict[bytes, Route] = {}
-        self._only: Route | None = None
+        self._longest_bytes = 0
+        self.only: Route | None = None  # if every path has the same
 
     def add(self, prefix: bytes, route: Route) -> None:
-        self._by_prefix[prefix.rstrip(b"/")] = route
-        self._only = route if list(self._by_prefix) == [b""] else None
+        prefix = prefix.rstrip(b"/")
+        self._by_prefix[prefix] = route
+        self._longest_bytes = max(self._longest_bytes, len(prefix))
+        self.only = route if list(self._by_prefix) == [b""] else None
 
     def find(self, target: bytes) -> Route | None:
-        if self._only is not None:
-            return self._only
-        path = target.partition(b"?")[0].rstrip(b"/")
+        if self.only is not None:
+            return self.only
+        # What lies behind the longest prefix cannot matter, however many segments a client sends.
+        path = target.partition(b"?")[0][: self._longest_bytes + 1]
         by_prefix = self._by_prefix
         while True:
             route = by_prefix.get(path)
@@ -52,7 +56,7 @@ class Routes:
 class Table:
     """Everything that a worker routes by, compiled from one snapshot."""
 
-    __slots__ = ("_memory", "_routes", "generation", "services", "upstreams")
+    __slots__ = ("_memory", "_routes", "_sole", "generation", "services", "upstreams")
 
     def __init__(
         self,
@@ -64,13 +68,18 @@ class Table:
         self.services: dict[str, LiveService] = {}
         self.upstreams: dict[int, LiveUpstream] = {}  # by tag, which is unique for ever
         self._routes: dict[bytes, Routes] = {}
+        # What was found for a host before: the one service that it has, or where to look for a path.
+        self._sole: dict[bytes, Route] = {}
         self._memory: dict[bytes, tuple[Routes, ...]] = {}
 
         def live(view: UpstreamView) -> LiveUpstream:
             upstream = None if before is None else before.upstreams.get(view.tag)
             if upstream is None:
                 upstream = LiveUpstream(view, record(view.slot, view.tag))
-            upstream.weight = view.weight
+            if view.weight:
+                # Without a weight it leaves its pool; a request that has that pool from an older snapshot
+                # may still have to weigh it for a retry.
+                upstream.weight = view.weight
             self.upstreams[view.tag] = upstream
             return upstream
 
@@ -90,6 +99,9 @@ class Table:
 
     def find(self, host: bytes, target: bytes) -> Route | None:
         """The route of a request; `host` is lower case and may carry a port. None: nothing serves it."""
+        route = self._sole.get(host)
+        if route is not None:
+            return route
         chain = self._memory.get(host)
         if chain is None:
             chain = self._remember(host)
@@ -109,7 +121,10 @@ class Table:
     def _remember(self, host: bytes) -> tuple[Routes, ...]:
         if len(self._memory) >= HOST_MEMORY:
             self._memory.clear()
+            self._sole.clear()
         chain = self._memory[host] = tuple(self._most_exact_first(without_port(host)))
+        if chain and chain[0].only is not None:
+            self._sole[host] = chain[0].only
         return chain
 
     def _most_exact_first(self, name: bytes) -> Iterator[Routes]:

@@ -37,6 +37,7 @@ from bgproxy.shared_memory.layout import SharedMemory
 
 # Generous: reached only when something is broken.
 PATIENCE_S = 5.0
+NARROW_BYTES = 4096
 
 FORWARDED = "X-Forwarded-For: 127.0.0.1\nX-Forwarded-Proto: http\n"
 
@@ -140,11 +141,17 @@ class Peer:
         return Response(int(first.split(" ")[1]), fields, (await self.gets_bytes(size)).decode())
 
     async def gets_bytes(self, size: int) -> bytes:
+        pieces, left = [self._received], size - len(self._received)
+        self._received = b""
         async with asyncio.timeout(PATIENCE_S):
-            while len(self._received) < size:
-                assert await self._reads(), f"closed after {len(self._received)} of {size} bytes"
-        data, self._received = self._received[:size], self._received[size:]
-        return data
+            while left > 0:
+                assert await self._reads(), f"closed after {size - left} of {size} bytes"
+                pieces.append(self._received)
+                left -= len(self._received)
+                self._received = b""
+        data = b"".join(pieces)
+        self._received = data[size:]
+        return data[:size]
 
     async def gets_end(self) -> None:
         """Nothing more, and a clean close."""
@@ -264,8 +271,7 @@ class Conversation:
             sock = self._sockets[name] = socket.socket(family)
             sock.bind(address)
             sock.listen(128)
-            listener = self._listeners[name] = Listener(self.plane, sock, preview=name == "preview")
-            await listener.open()
+            await self.listen(name)
 
     async def ends(self) -> None:
         """Everybody leaves. Whatever happened before, nothing is left in the proxy or in its books."""
@@ -292,17 +298,27 @@ class Conversation:
 
     # What happens
 
-    async def client(self, listener: str = "public", *, receive_buffer_bytes: int | None = None) -> Peer:
-        """A new client, connected."""
+    async def client(self, listener: str = "public", *, narrow: bool = False, accepted: bool = True) -> Peer:
+        """A new client, connected, and `accepted` unless nobody does.
+
+        With `narrow` the kernel holds next to nothing of what the client does not read.
+        """
         address = self._sockets[listener].getsockname()
         sock = socket.socket(self._sockets[listener].family)
-        if receive_buffer_bytes is not None:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
+        if narrow:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, NARROW_BYTES)
         sock.setblocking(False)
+        before = set(self.plane.downstreams)
         async with asyncio.timeout(PATIENCE_S):
             await asyncio.get_running_loop().sock_connect(sock, address)
         peer = Peer(sock)
         self.clients.append(peer)
+        if accepted:
+            await self.until(lambda: self.plane.downstreams - before, "the client is accepted")
+        if narrow:
+            (downstream,) = self.plane.downstreams - before
+            other_end = downstream.transport.get_extra_info("socket")
+            other_end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, NARROW_BYTES)
         return peer
 
     def publish(self, **changes: Any) -> None:
@@ -318,6 +334,18 @@ class Conversation:
     def wake(self) -> None:
         """Does what the controller's bell makes a worker do."""
         self.plane.adopt()
+
+    async def listen(self, name: str) -> None:
+        """Accepts on a copy of the socket: like the supervisor's, the original outlives its users."""
+        sock = self._sockets[name].dup()
+        listener = self._listeners[name] = Listener(self.plane, sock, preview=name == "preview")
+        await listener.open()
+
+    async def sweeps(self) -> None:
+        """Returns when all deadlines that have passed by now have been looked at."""
+        for _ in range(2):
+            before = self.plane.now
+            await self.until(lambda before=before: self.plane.now > before, "the sweep runs")
 
     def stop_listening(self) -> None:
         for listener in self._listeners.values():
@@ -353,6 +381,11 @@ class Conversation:
     def tunnels(self) -> int:
         return sum(self.totals(upstream).tunnels for upstream in (*self.blue, *self.green))
 
+    @property
+    def buffered_bytes(self) -> int:
+        """What the proxy itself keeps for clients that do not read."""
+        return sum(each.transport.get_write_buffer_size() for each in self.plane.downstreams)
+
     async def until(self, condition: Callable[[], object], what: str) -> None:
         """Lets the loop run, without waiting for time to pass, until `condition` holds."""
         try:
@@ -361,6 +394,15 @@ class Conversation:
                     await asyncio.sleep(0)
         except TimeoutError:
             raise AssertionError(f"it never came about that {what}") from None
+
+    async def until_stuck(self, progress: Callable[[], int]) -> int:
+        """The value that `progress` has when a hundred turns of the loop do not change it any more."""
+        value, turns = progress(), 0
+        async with asyncio.timeout(PATIENCE_S):
+            while turns < 100:
+                await asyncio.sleep(0)
+                value, turns = progress(), turns + 1 if progress() == value else 0
+        return value
 
     # Private
 

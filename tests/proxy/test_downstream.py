@@ -1,0 +1,295 @@
+"""A client's connection: one request after the other, refusals that can be read, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from bgproxy.http1 import limits as http_limits
+from bgproxy.model import Timeouts
+from bgproxy.proxy import limits
+from tests.proxy.conftest import Converse
+from tests.support.conversation import answer, forwarded, get, post
+
+NOWHERE = "GET / HTTP/1.1\nHost: nowhere\n\n"
+
+
+async def test_requests_that_come_together_are_answered_in_their_order(converse: Converse) -> None:
+    talk = await converse()
+    client = await talk.client()
+    await client.sends(get("/1") + post("two") + NOWHERE + get("/4"))
+    upstream = await talk.blue[0].accepts()
+    await upstream.gets(forwarded(get("/1")))
+    assert upstream.has_nothing()
+    await upstream.sends(answer("1"))
+    await client.gets(answer("1"))
+    await upstream.gets(forwarded(post("two")))
+    await upstream.sends(answer("2"))
+    await client.gets(answer("2"))
+    assert (await client.gets_response()).status == 404
+    await upstream.gets(forwarded(get("/4")))
+    await upstream.sends(answer("4"))
+    await client.gets(answer("4"))
+
+
+async def test_requests_that_come_while_one_is_answered_wait_for_their_turn(converse: Converse) -> None:
+    talk = await converse()
+    client = await talk.client()
+    await client.sends(get("/1"))
+    upstream = await talk.blue[0].accepts()
+    await upstream.gets(forwarded(get("/1")))
+    await client.sends(get("/2"))
+    await client.sends(get("/3")[:10])
+    await upstream.sends(answer("1"))
+    await client.gets(answer("1"))
+    await upstream.gets(forwarded(get("/2")))
+    await upstream.sends(answer("2"))
+    await client.gets(answer("2"))
+    await client.sends(get("/3")[10:])
+    await upstream.gets(forwarded(get("/3")))
+
+
+async def test_thousands_of_pipelined_requests_are_all_answered(converse: Converse) -> None:
+    talk = await converse()
+    client = await talk.client()
+    await client.sends(NOWHERE * 3000)
+    for _ in range(3000):
+        assert (await client.gets_response()).status == 404
+    assert talk.unrouted.responses[4] == 3000
+
+
+async def test_pipelined_requests_are_all_answered_to_a_client_that_half_closes(converse: Converse) -> None:
+    talk = await converse()
+    client = await talk.client()
+    await client.sends(NOWHERE * 5)
+    client.half_closes()
+    for _ in range(5):
+        assert (await client.gets_response()).status == 404
+    await client.gets_end()
+
+
+async def test_a_client_that_half_closes_gets_its_response_and_then_the_end(converse: Converse) -> None:
+    talk = await converse()
+    client = await talk.client()
+    await client.sends(get())
+    upstream = await talk.blue[0].accepts()
+    await upstream.gets(forwarded(get()))
+    client.half_closes()
+    await upstream.sends("HTTP/1.1 200 OK\nContent-Length: 10\n\n12345")
+    await client.gets("HTTP/1.1 200 OK\nContent-Length: 10\n\n12345")
+    await upstream.sends("67890")
+    await client.gets("67890")
+    await client.gets_end()
+
+
+async def test_a_client_that_closes_within_a_head_is_gone_at_once(converse: Converse) -> None:
+    talk = await converse()
+    client = await talk.client()
+    await client.sends("GET / HTTP/1.1\nHost:")
+    client.half_closes()
+    await client.gets_end()
+
+
+async def test_a_head_may_come_byte_by_byte(converse: Converse) -> None:
+    talk = await converse()
+    client = await talk.client()
+    for byte in get("/slow").replace("\n", "\r\n").encode():
+        await client.sends(bytes([byte]))
+    await (await talk.blue[0].accepts()).gets(forwarded(get("/slow")))
+
+
+async def test_one_empty_line_in_front_of_a_request_is_ignored(converse: Converse) -> None:
+    talk = await converse()
+    client = await talk.client()
+    await client.sends("\n" + get("/1"))
+    upstream = await talk.blue[0].accepts()
+    await upstream.gets(forwarded(get("/1")))
+    await upstream.sends(answer())
+    await client.gets(answer())
+    await client.sends("\n")
+    await client.sends(get("/2"))
+    await upstream.gets(forwarded(get("/2")))
+
+
+async def test_many_empty_lines_are_refused(converse: Converse) -> None:
+    talk = await converse()
+    client = await talk.client()
+    await client.sends("\n" * 20_000)
+    assert (await client.gets_response()).status == 400
+    await client.gets_end()
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: app\r\nBad header\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00", 400),
+        (b"GET /" + b"a" * http_limits.REQUEST_LINE_BYTES + b" HTTP/1.1\r\nHost: app\r\n\r\n", 414),
+        (b"GET / HTTP/1.1\r\nHost: app\r\nX: " + b"a" * http_limits.HEADER_BLOCK_BYTES + b"\r\n\r\n", 431),
+        (b"POST / HTTP/1.1\r\nHost: app\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
+        (b"CONNECT app:443 HTTP/1.1\r\nHost: app\r\n\r\n", 501),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+        (b"POST / HTTP/1.1\r\nHost: app\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
+    ],
+)
+async def test_a_request_that_cannot_be_read_is_refused_and_its_sender_can_read_why(
+    converse: Converse, request_bytes: bytes, status: int
+) -> None:
+    """Although it goes on sending: a close with bytes unread would throw the answer away."""
+    talk = await converse()
+    client = await talk.client()
+    await client.sends(request_bytes)
+    await talk.until(lambda: not client.has_nothing(), "the request is refused")
+    await client.sends(b"more" * 20_000)
+    refusal = await client.gets_response()
+    assert refusal.status == status
+    assert refusal.fields["connection"] == "close"
+    await client.gets_end()
+    assert talk.blue[0].is_unused()
+    assert talk.unrouted.responses[status // 100] == 1
+
+
+async def test_a_client_that_never_stops_sending_is_cut_off(
+    converse: Converse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "LINGER_S", 0.03)
+    talk = await converse()
+    client = await talk.client()
+    await client.sends("nonsense\n\n")
+    assert (await client.gets_response()).status == 400
+    await talk.until(lambda: not talk.plane.downstreams, "the connection is cut off")
+
+
+async def test_a_malformed_chunk_in_mid_body_is_refused_and_the_upstream_sees_no_end(
+    converse: Converse,
+) -> None:
+    talk = await converse()
+    client = await talk.client()
+    head = get("/", "Transfer-Encoding: chunked", method="POST")
+    await client.sends(head + "3\nabc\n")
+    upstream = await talk.blue[0].accepts()
+    await upstream.gets(forwarded(head) + "3\nabc\n")
+    await client.sends("zz\n")
+    assert (await client.gets_response()).status == 400
+    assert await upstream.gets_cut_off() == b""
+    assert talk.totals(talk.blue[0]).responses[4] == 1
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        ("application/json", "application/problem+json"),
+        ("text/html, */*", "text/plain; charset=utf-8"),
+    ],
+)
+async def test_an_error_is_json_for_programs_and_text_for_people(
+    converse: Converse, accept: str, content_type: str
+) -> None:
+    talk = await converse()
+    client = await talk.client()
+    await client.sends(f"GET / HTTP/1.1\nHost: nowhere\nAccept: {accept}\n\n")
+    refusal = await client.gets_response()
+    assert refusal.fields["content-type"] == content_type
+    assert "no service is configured" in refusal.body
+
+
+async def test_an_error_to_http_1_0_closes_the_connection(converse: Converse) -> None:
+    talk = await converse()
+    client = await talk.client()
+    await client.sends("GET / HTTP/1.0\nHost: nowhere\nConnection: keep-alive\n\n")
+    refusal = await client.gets_response()
+    assert refusal.fields["connection"] == "close"
+    await client.gets_end()
+
+
+async def test_an_error_to_a_head_request_has_no_body(converse: Converse) -> None:
+    talk = await converse()
+    client = await talk.client()
+    await client.sends("HEAD / HTTP/1.1\nHost: nowhere\n\n")
+    assert b" 404 " in await client.gets_until(b"\r\n\r\n")
+    await client.sends(NOWHERE)
+    await client.gets("HTTP/1.1 404")
+
+
+async def test_a_head_that_does_not_come_in_time_is_answered_408(converse: Converse) -> None:
+    talk = await converse(timeouts=Timeouts(request_head_s=0.03))
+    client = await talk.client()
+    await client.sends("GET / HTTP/1.1\nHost: ")
+    assert (await client.gets_response()).status == 408
+    await client.gets_end()
+
+
+async def test_a_second_head_has_as_long_as_the_first(converse: Converse) -> None:
+    """It came in part behind the first request, on a connection whose idle timeout is far away."""
+    talk = await converse(timeouts=Timeouts(request_head_s=0.05))
+    client = await talk.client()
+    await client.sends(NOWHERE + "GET / HTTP/1.1\nHost: ")
+    assert (await client.gets_response()).status == 404
+    assert (await client.gets_response()).status == 408
+
+
+async def test_a_connection_that_says_nothing_is_closed_without_a_word(converse: Converse) -> None:
+    talk = await converse(timeouts=Timeouts(request_head_s=0.03))
+    await (await talk.client()).gets_end()
+
+
+async def test_an_idle_connection_is_closed(converse: Converse) -> None:
+    talk = await converse(timeouts=Timeouts(idle_s=0.03))
+    client = await talk.client()
+    await client.sends(NOWHERE)
+    assert (await client.gets_response()).status == 404
+    await client.gets_end()
+
+
+async def test_a_client_that_never_reads_its_response_does_not_stay_for_ever(
+    converse: Converse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "LINGER_S", 0.03)
+    talk = await converse(timeouts=Timeouts(idle_s=0.03))
+    client = await talk.client(narrow=True)
+    await client.sends(get())
+    upstream = await talk.blue[0].accepts()
+    await upstream.gets(forwarded(get()))
+    await upstream.sends(answer("a" * 60_000))
+    await talk.until(lambda: talk.totals(talk.blue[0]).responses[2] == 1, "the response is complete")
+    await talk.until(lambda: not talk.plane.downstreams, "the connection is cut off")
+
+
+async def test_a_client_that_sends_requests_and_reads_nothing_is_not_read_from_either(
+    converse: Converse,
+) -> None:
+    """Its answers are in memory, so their number must be bounded."""
+    talk = await converse()
+    client = await talk.client(narrow=True)
+    count = 5_000
+    pouring = asyncio.ensure_future(client.pours((NOWHERE * count).replace("\n", "\r\n").encode()))
+    await talk.until(lambda: talk.buffered_bytes > 0, "the kernel takes no more answers")
+    await talk.until_stuck(lambda: talk.unrouted.responses[4])
+    assert talk.buffered_bytes < 256 * 1024
+    for _ in range(count):
+        assert (await client.gets_response()).status == 404
+    await pouring
+
+
+async def test_a_pipelining_client_that_reads_nothing_gets_no_more_responses(converse: Converse) -> None:
+    """And what was used for its last one serves others."""
+    talk = await converse()
+    client, other = await talk.client(narrow=True), await talk.client()
+    await client.sends("".join(get(f"/{number}") for number in range(5)))
+    upstream = await talk.blue[0].accepts()
+    for number in range(2):
+        await upstream.gets(forwarded(get(f"/{number}")))
+        await upstream.sends(answer("a" * 50_000))
+    await talk.until(lambda: talk.totals(talk.blue[0]).responses[2] == 2, "the second is complete")
+    await other.sends(get("/other"))
+    await upstream.gets(forwarded(get("/other")))
+    await upstream.sends(answer("other"))
+    await other.gets(answer("other"))
+    assert upstream.has_nothing()
+    await client.gets(answer("a" * 50_000) * 2)
+    for number in range(2, 5):
+        await upstream.gets(forwarded(get(f"/{number}")))
+        await upstream.sends(answer(f"{number}"))
+        await client.gets(answer(f"{number}"))

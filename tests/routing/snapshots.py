@@ -1,0 +1,85 @@
+"""Small snapshots and requests for the tests of this folder."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from bgproxy.http1.head import RequestHead, parse_request
+from bgproxy.model import (
+    Balance,
+    Canary,
+    Health,
+    PoolView,
+    Preview,
+    Retries,
+    ServiceView,
+    Snapshot,
+    Timeouts,
+    UpstreamView,
+    WhenUnhealthy,
+)
+from bgproxy.routing.balance import LivePool, LiveUpstream
+from bgproxy.routing.split import LiveService
+from bgproxy.routing.table import Table
+
+
+def record(slot: int = 0, tag: int = 0) -> memoryview[int]:
+    return memoryview(bytearray(8 * 32)).cast("q")
+
+
+def live(view: UpstreamView) -> LiveUpstream:
+    return LiveUpstream(view, record())
+
+
+def pool(name: str, *weights: int, health: Health = Health.HEALTHY, first_tag: int = 1) -> PoolView:
+    upstreams = (
+        UpstreamView(f"{name}-{index}", f"10.0.0.{tag}:80", weight, health, slot=tag, tag=tag)
+        for index, weight in enumerate(weights)
+        for tag in [first_tag + index]
+    )
+    return PoolView(name, "v1", tuple(upstreams))
+
+
+def service(name: str = "web", **fields: Any) -> ServiceView:
+    view = ServiceView(
+        name=name,
+        slot=1,
+        tag=1,
+        hosts=(),
+        paths=("/",),
+        active=pool("blue", 1, first_tag=10),
+        idle=pool("green", 1, first_tag=20),
+        balance=Balance.LEAST_CONN,
+        when_unhealthy=WhenUnhealthy.FAIL,
+        timeouts=Timeouts(),
+        retries=Retries(),
+        sticky=None,
+        preview=Preview(),
+        canary=None,
+        hold=None,
+        drain_until=None,
+    )
+    return replace(view, **fields)
+
+
+def live_service(before: LiveService | None = None, **fields: Any) -> LiveService:
+    return LiveService(service(**fields), record(), live, before)
+
+
+def canary(weight: int, salt: str = "r1") -> Canary:
+    return Canary(weight=weight, salt=salt)
+
+
+def table(*services: ServiceView, generation: int = 1, before: Table | None = None) -> Table:
+    return Table(Snapshot(generation, services), record, before)
+
+
+def live_pool(view: PoolView, balance: Balance, turn: int = 0) -> LivePool:
+    return LivePool(view, balance, WhenUnhealthy.FAIL, live, turn)
+
+
+def request(*lines: str, target: str = "/") -> RequestHead:
+    head = parse_request("\r\n".join((f"GET {target} HTTP/1.1", "Host: a", *lines, "", "")).encode())
+    assert head is not None
+    return head
