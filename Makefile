@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml bgproxy/__init__.py
 
-.PHONY: help demo test lint bench zero-downtime clean
+.PHONY: help demo test lint bench bench-workers bench-tools zero-downtime clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -21,9 +21,11 @@ lint: $(VENV)/dev ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/bench ## CPU per request beside nginx, in one run (needs nginx and wrk; installs them as root)
-	@command -v nginx >/dev/null && command -v wrk >/dev/null || { apt-get update -qq && apt-get install -y -qq nginx-light wrk; }
+bench: $(VENV)/bench bench-tools ## CPU per request beside nginx, in one run (as root it installs nginx and wrk)
 	$(BIN)/python -m benchmarks.cpu
+
+bench-workers: $(VENV)/bench bench-tools ## the same with one and with two workers
+	$(BIN)/python -m benchmarks.cpu --workers
 
 zero-downtime: $(VENV)/bench ## cutovers under load, with a report and a plot in benchmarks/results
 	$(BIN)/python -m benchmarks.zero_downtime
@@ -49,3 +51,9 @@ $(VENV)/dev: $(BIN)/python $(SOURCES)
 $(VENV)/bench: $(BIN)/python $(SOURCES)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	@touch $@
+
+# Only root can install what is missing; others are told by the benchmark what it needs.
+bench-tools:
+	@PATH="$$PATH:/usr/sbin"; \
+	if ! { command -v nginx && command -v wrk && command -v taskset; } >/dev/null && [ "$$(id -u)" = 0 ]; \
+	then apt-get update -qq && apt-get install -y -qq nginx-light wrk util-linux; fi

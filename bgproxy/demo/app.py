@@ -56,8 +56,12 @@ class App:
         self.connections: set[Connection] = set()
         self._empty = asyncio.Event()
 
-    async def serve(self, port: int) -> None:
-        """Serves until SIGTERM, finishes what is being answered, and returns."""
+    async def serve(self, port: int, lame_duck_s: float = 0.0) -> None:
+        """Serves until SIGTERM, finishes what is being answered, and returns.
+
+        A lame duck still answers, but says that it is not healthy and that the connection ends: time for
+        whoever sends requests to go elsewhere. Without it, a request that crosses the end is lost.
+        """
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
         loop.add_signal_handler(signal.SIGTERM, stop.set)
@@ -65,8 +69,9 @@ class App:
         sys.stdout.write(f"ready {server.sockets[0].getsockname()[1]}\n")
         sys.stdout.flush()
         await stop.wait()
+        self.stopping = self.broken = True
+        await asyncio.sleep(lame_duck_s)
         server.close()
-        self.stopping = True
         for connection in list(self.connections):
             connection.close_if_idle()
         self.check_empty()
@@ -195,13 +200,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--version", required=True)
     parser.add_argument("--name", required=True)
     parser.add_argument("--journal", type=Path, help="file to append every processed request to")
+    parser.add_argument(
+        "--lame-duck-s", type=float, default=0.0, help="go on answering after SIGTERM, as unhealthy"
+    )
     given = parser.parse_args(arguments)
     journal: int | None = None
     if given.journal is not None:
         journal = os.open(given.journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
 
     async def serve() -> None:
-        await App(given.version, given.name, journal).serve(given.port)
+        await App(given.version, given.name, journal).serve(given.port, given.lame_duck_s)
 
     uvloop.run(serve())
     return 0

@@ -56,17 +56,37 @@ async def test_an_upgrade_of_the_running_program_loses_nothing(tmp_path: Path) -
         assert_nothing_lost(await here.end_load())
 
 
-async def test_an_upstream_that_stops_costs_no_request(tmp_path: Path) -> None:
-    """It is stopped while kept-alive connections to it exist, and started again."""
+async def test_an_upstream_that_announces_its_end_costs_no_request(tmp_path: Path) -> None:
+    """It says that it is not healthy, goes on answering for a moment, and stops; then it comes back."""
     async with scene(tmp_path) as here:
-        await here.start_load(clients=32, think_s=0.02)
-        for _ in range(3):
+        blue = here.apps["blue-1"]
+        await blue.stop(signal.SIGKILL)
+        await blue.start(lame_duck_s=1.5)
+        await here.proxy.until_healthy("web", "blue")
+        await here.start_load(clients=32, think_s=0.01)
+        for _ in range(2):
             await here.until_answered(300)
-            await here.apps["blue-1"].stop()
+            await blue.stop()
+            await here.until_answered(300)
+            await blue.start(lame_duck_s=1.5)
+            await here.proxy.until_healthy("web", "blue")
+        assert_nothing_lost(await here.end_load())
+
+
+async def test_an_upstream_that_stops_at_once_costs_no_request_that_may_be_repeated(tmp_path: Path) -> None:
+    """A POST that is inside it is not repeated, by RFC 9110 section 9.2.2; nothing else is lost."""
+    async with scene(tmp_path) as here:
+        await here.start_load(clients=32, think_s=0.01)
+        for _ in range(5):
+            await here.until_answered(300)
+            await here.apps["blue-1"].stop(signal.SIGKILL)
             await here.until_answered(300)
             await here.apps["blue-1"].start()
             await here.proxy.until_healthy("web", "blue")
-        assert_nothing_lost(await here.end_load())
+        ledger = await here.end_load()
+        assert {each.method for each in ledger.errors()} <= {"POST"}
+        assert len(ledger.errors()) <= 5 * 32
+        assert (ledger.stale(), ledger.duplicates(), ledger.unprocessed()) == ([], [], [])
 
 
 async def test_killing_a_worker_loses_only_what_was_inside_it(tmp_path: Path) -> None:

@@ -67,6 +67,11 @@ def wire(message: str | bytes) -> bytes:
     return message if isinstance(message, bytes) else message.replace("\n", "\r\n").encode()
 
 
+def narrow(sock: Any, buffer: int) -> None:
+    """Lets the kernel hold next to nothing in a buffer (SO_SNDBUF or SO_RCVBUF) of that socket."""
+    sock.setsockopt(socket.SOL_SOCKET, buffer, NARROW_BYTES)
+
+
 class Response(NamedTuple):
     status: int
     fields: dict[str, str]  # names in lower case
@@ -298,15 +303,15 @@ class Conversation:
 
     # What happens
 
-    async def client(self, listener: str = "public", *, narrow: bool = False, accepted: bool = True) -> Peer:
+    async def client(self, listener: str = "public", *, slow: bool = False, accepted: bool = True) -> Peer:
         """A new client, connected, and `accepted` unless nobody does.
 
-        With `narrow` the kernel holds next to nothing of what the client does not read.
+        With `slow` the kernel holds next to nothing of what the client does not read.
         """
         address = self._sockets[listener].getsockname()
         sock = socket.socket(self._sockets[listener].family)
-        if narrow:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, NARROW_BYTES)
+        if slow:
+            narrow(sock, socket.SO_RCVBUF)
         sock.setblocking(False)
         before = set(self.plane.downstreams)
         async with asyncio.timeout(PATIENCE_S):
@@ -315,10 +320,9 @@ class Conversation:
         self.clients.append(peer)
         if accepted:
             await self.until(lambda: self.plane.downstreams - before, "the client is accepted")
-        if narrow:
+        if slow:
             (downstream,) = self.plane.downstreams - before
-            other_end = downstream.transport.get_extra_info("socket")
-            other_end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, NARROW_BYTES)
+            narrow(downstream.transport.get_extra_info("socket"), socket.SO_SNDBUF)
         return peer
 
     def publish(self, **changes: Any) -> None:
@@ -341,11 +345,15 @@ class Conversation:
         listener = self._listeners[name] = Listener(self.plane, sock, preview=name == "preview")
         await listener.open()
 
+    async def until_later(self, seconds: float) -> None:
+        """Returns when so much time has passed on the clock of the data plane."""
+        then = self.plane.now + seconds
+        await self.until(lambda: self.plane.now > then, "time passes")
+
     async def sweeps(self) -> None:
         """Returns when all deadlines that have passed by now have been looked at."""
         for _ in range(2):
-            before = self.plane.now
-            await self.until(lambda before=before: self.plane.now > before, "the sweep runs")
+            await self.until_later(0.0)
 
     def stop_listening(self) -> None:
         for listener in self._listeners.values():

@@ -29,11 +29,11 @@ class App:
         self.port = 0
         self._process: asyncio.subprocess.Process | None = None
 
-    async def start(self) -> None:
+    async def start(self, *, lame_duck_s: float = 0.0) -> None:
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-m", "bgproxy.demo.app", "--port", str(self.port), "--version", self.version),
-            *("--name", self.name, "--journal", str(self.journal)),
+            *("--name", self.name, "--journal", str(self.journal), "--lame-duck-s", str(lame_duck_s)),
             stdout=asyncio.subprocess.PIPE,
         )
         assert self._process.stdout is not None
