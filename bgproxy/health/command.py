@@ -30,8 +30,9 @@ async def run_command(command: tuple[str, ...], address: str) -> tuple[bool, str
     """
     argv = _fill_in(command, address)
     loop = asyncio.get_running_loop()
-    try:
-        transport, program = await loop.subprocess_exec(
+    # A task, because a start that is cancelled half way leaves the program running.
+    starting = loop.create_task(
+        loop.subprocess_exec(
             lambda: _Program(loop),
             *argv,
             stdin=DEVNULL,
@@ -40,21 +41,29 @@ async def run_command(command: tuple[str, ...], address: str) -> tuple[bool, str
             env={**os.environ, "BGPROXY_UPSTREAM": address},
             start_new_session=True,
         )
+    )
+    try:
+        transport, program = await asyncio.shield(starting)
+        await program.ended
     except OSError as error:
         return False, f"cannot run '{argv[0]}': {os.strerror(error.errno or 0).lower()}"
-    try:
-        await program.ended
     except asyncio.CancelledError:
-        with suppress(ProcessLookupError):  # it ended at the same moment
-            os.killpg(transport.get_pid(), signal.SIGKILL)
-        await asyncio.wait([program.exited], timeout=REAP_TIMEOUT_S)
+        await asyncio.wait([starting])
+        if starting.exception() is None:
+            await _kill(*starting.result())
         raise
-    finally:
-        transport.close()
+    transport.close()
     return _judge(cast("int", transport.get_returncode()), program.stderr_tail)
 
 
 # Private
+
+
+async def _kill(transport: asyncio.SubprocessTransport, program: _Program) -> None:
+    with suppress(ProcessLookupError):  # it ended at the same moment
+        os.killpg(transport.get_pid(), signal.SIGKILL)
+    await asyncio.wait([program.exited], timeout=REAP_TIMEOUT_S)
+    transport.close()
 
 
 class _Program(asyncio.SubprocessProtocol):

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 import uvloop
 
-from .servers import Handler, Serve
+from .doubles import Handler, Serve
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:

@@ -9,7 +9,7 @@ import pytest
 from bgproxy.health.checks import BODY_LIMIT_BYTES, Checker
 from bgproxy.model import HealthCheck
 
-from .servers import Answering, Serve
+from .doubles import Answering, Serve
 
 
 def answer(status: str = "200 OK", body: bytes = b"", *headers: str) -> bytes:
@@ -55,14 +55,14 @@ async def test_the_request_carries_what_the_check_says(checker: Checker, serve: 
     server = Answering(answer())
     check = HealthCheck(
         method="HEAD",
-        path="/health%2Fz?deep=a+b",
+        path="/health%7Ez?deep=a+b",
         host="app.example.com",
         headers=(("X-Probe", "1"), ("User-Agent", "mine")),
     )
     result = await checker.run(await serve(server), check)
     assert result.ok
     request_line, *lines = server.heads[0].strip().split("\r\n")
-    assert request_line == "HEAD /health%2Fz?deep=a+b HTTP/1.1"
+    assert request_line == "HEAD /health%7Ez?deep=a+b HTTP/1.1"
     assert {"Host: app.example.com", "X-Probe: 1", "User-Agent: mine"} <= set(lines)
 
 
@@ -93,9 +93,9 @@ async def test_a_cookie_is_not_kept_and_a_connection_not_reused(checker: Checker
             writer.write(answer("200 OK", b"", "Set-Cookie: session=1"))
         writer.close()
 
-    address = await serve(keep_open)
+    port = (await serve(keep_open)).rpartition(":")[2]
     for _ in range(2):
-        assert (await checker.run(address, HealthCheck())).ok
+        assert (await checker.run(f"localhost:{port}", HealthCheck())).ok
     assert connections == 2
     assert "session" not in heads[1]
 
@@ -131,7 +131,9 @@ async def test_an_endless_body_ends_at_the_limit(checker: Checker, serve: Serve)
 
 async def test_a_compressed_body_is_neither_asked_for_nor_unpacked(checker: Checker, serve: Serve) -> None:
     server = Answering(answer("200 OK", gzip.compress(b"ok" * 1000), "Content-Encoding: gzip"))
-    assert (await checker.run(await serve(server), HealthCheck())).ok
+    address = await serve(server)
+    assert (await checker.run(address, HealthCheck())).ok
+    assert not (await checker.run(address, HealthCheck(expect_body="ok"))).ok
     assert "Accept-Encoding" not in server.heads[0]
 
 

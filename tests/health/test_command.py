@@ -1,5 +1,6 @@
 import asyncio
 import os
+import select
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ async def test_the_reason_is_the_last_line_on_standard_error() -> None:
 
 
 async def test_an_endless_standard_error_is_kept_short() -> None:
-    command = ("sh", "-c", "head -c 3000000 /dev/zero | tr '\\0' x >&2; exit 1")
+    command = ("sh", "-c", "(printf start; head -c 3000000 /dev/zero | tr '\\0' x) >&2; exit 1")
     ok, reason = await run_command(command, ADDRESS)
     assert (ok, reason) == (False, "exit status 1: " + "x" * REASON_LINE_CHARS)
 
@@ -48,28 +49,42 @@ async def test_a_missing_program_is_a_failure() -> None:
     assert await run_command(("/nonexistent/probe",), ADDRESS) == (False, reason)
 
 
-async def test_a_timeout_kills_the_whole_process_group(tmp_path: Path) -> None:
-    """The grandchild holds a FIFO open: that it ends proves that nobody is left."""
-    fifo = tmp_path / "fifo"
-    os.mkfifo(fifo)
-    reading = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
-    started = asyncio.Event()
-    asyncio.get_running_loop().add_reader(reading, started.set)
-    check = asyncio.create_task(
-        run_command(("sh", "-c", f"(echo up; exec sleep 600) >{fifo} & wait"), ADDRESS)
-    )
-    async with asyncio.timeout(5):
-        await started.wait()
-    asyncio.get_running_loop().remove_reader(reading)
+class Fifo:
+    """Held open by a grandchild of the check: when it ends, nobody of the process group is left."""
 
+    def __init__(self, path: Path) -> None:
+        os.mkfifo(path)
+        self.reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        self.command = ("sh", "-c", f"(echo up; exec sleep 600) >{path} & wait")
+
+    async def read_to_its_end(self) -> bytes:
+        reader = asyncio.StreamReader()
+        pipe, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(self.reading, "rb", 0)
+        )
+        try:
+            async with asyncio.timeout(5):
+                return await reader.read()
+        finally:
+            pipe.close()
+
+
+async def test_a_timeout_kills_the_whole_process_group(tmp_path: Path) -> None:
+    fifo = Fifo(tmp_path / "fifo")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.3):
+            await run_command(fifo.command, ADDRESS)
+    assert await fifo.read_to_its_end() in {b"up\n", b""}
+
+
+async def test_a_program_whose_start_is_cancelled_half_way_is_killed_too(tmp_path: Path) -> None:
+    """The loop stands still while the program starts, so that it cannot learn that it did."""
+    fifo = Fifo(tmp_path / "fifo")
+    check = asyncio.create_task(run_command(fifo.command, ADDRESS))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert select.select([fifo.reading], [], [], 5)[0]
     check.cancel()
     with pytest.raises(asyncio.CancelledError):
         await check
-
-    reader = asyncio.StreamReader()
-    pipe, _ = await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(reading, "rb", 0)
-    )
-    async with asyncio.timeout(5):
-        assert await reader.read() == b"up\n"
-    pipe.close()
+    assert await fifo.read_to_its_end() == b"up\n"

@@ -1,6 +1,6 @@
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from itertools import pairwise
 
@@ -13,7 +13,7 @@ from bgproxy.health.schedule import FIRST_CHECKS_APART_S
 from bgproxy.health.thresholds import CheckResult, HealthState
 from bgproxy.model import Health, HealthCheck
 
-from .servers import Answering, Serve
+from .doubles import Answering, Serve, Told
 
 ADDRESS = "10.0.0.1:8000"
 SLOW = "10.0.0.2:8000"
@@ -30,8 +30,9 @@ class Scripted(Checker):
         self.ok = True
         self.error: Exception | None = None
         self.gates: dict[str, asyncio.Event] = {}
-        self.started: asyncio.Queue[tuple[str, HealthCheck]] = asyncio.Queue()
+        self.started: Told[tuple[str, HealthCheck]] = Told()
         self.starts: dict[str, list[float]] = {}
+        self.as_it_ends: Callable[[], None] | None = None
         self.running: dict[str, int] = {}
         self.most_at_once = 0
 
@@ -46,6 +47,8 @@ class Scripted(Checker):
                 await gate.wait()
             if self.error is not None:
                 raise self.error
+            if self.as_it_ends:
+                asyncio.get_running_loop().call_soon(self.as_it_ends)
             return CheckResult(self.ok, "as told", 0.001)
         finally:
             self.running[address] -= 1
@@ -56,7 +59,7 @@ class Bench:
 
     def __init__(self) -> None:
         self.checker = Scripted()
-        self.changes: asyncio.Queue[tuple[str, Transition]] = asyncio.Queue()
+        self.changes: Told[tuple[str, Transition]] = Told()
         self.prober = Prober(self.on_change, checker=self.checker, clock=lambda: NOW, jitter=lambda: 0.5)
 
     def on_change(self, target: Target, transition: Transition) -> None:
@@ -81,9 +84,8 @@ def target(address: str = ADDRESS, check: HealthCheck = CHECK) -> Target:
 @pytest.fixture
 async def bench() -> AsyncIterator[Bench]:
     bench = Bench()
-    async with asyncio.timeout(20):
-        yield bench
-        await bench.prober.close()
+    yield bench
+    await bench.prober.close()
 
 
 async def test_a_new_target_is_unknown_until_its_first_check_decides(bench: Bench) -> None:
@@ -122,7 +124,7 @@ async def test_a_check_that_raises_counts_as_failed_and_checks_go_on(bench: Benc
 
 
 async def test_a_listener_that_raises_is_reported_and_checks_go_on() -> None:
-    reported: asyncio.Queue[object] = asyncio.Queue()
+    reported: Told[object] = Told()
     asyncio.get_running_loop().set_exception_handler(
         lambda _, context: reported.put_nowait(context["exception"])
     )
@@ -133,11 +135,10 @@ async def test_a_listener_that_raises_is_reported_and_checks_go_on() -> None:
     checker = Scripted()
     prober = Prober(broken, checker=checker)
     prober.set_targets([target()])
-    async with asyncio.timeout(20):
-        assert repr(await reported.get()) == repr(RuntimeError(Health.HEALTHY))
-        checker.ok = False
-        assert repr(await reported.get()) == repr(RuntimeError(Health.UNHEALTHY))
-        await prober.close()
+    assert repr(await reported.get()) == repr(RuntimeError(Health.HEALTHY))
+    checker.ok = False
+    assert repr(await reported.get()) == repr(RuntimeError(Health.UNHEALTHY))
+    await prober.close()
 
 
 async def test_a_target_is_never_probed_twice_at_once_and_delays_no_other(bench: Bench) -> None:
@@ -200,6 +201,21 @@ async def test_the_result_of_a_check_that_was_replaced_does_not_count(bench: Ben
     assert bench.state().successes == 1
 
 
+async def test_a_check_replaced_in_the_moment_in_which_it_ended_does_not_count(bench: Bench) -> None:
+    """The task is done, but its callback has not run yet: it can no longer be cancelled."""
+    changed = replace(RARE, path="/ready")
+
+    def replace_check() -> None:
+        bench.checker.as_it_ends = None
+        bench.prober.set_targets([target(check=changed)])
+
+    bench.checker.as_it_ends = replace_check
+    bench.prober.set_targets([target(check=RARE)])
+    await bench.changes.get()
+    assert [await bench.checker.started.get() for _ in range(2)] == [(ADDRESS, RARE), (ADDRESS, changed)]
+    assert bench.state().successes == 1
+
+
 async def test_a_removed_target_is_forgotten_and_new_when_it_returns(bench: Bench) -> None:
     bench.prober.set_targets([target()])
     await bench.changes.get()
@@ -258,7 +274,8 @@ async def test_a_restored_state_expires(bench: Bench, monkeypatch: pytest.Monkey
 async def test_check_now_does_not_wait_for_the_interval(bench: Bench) -> None:
     bench.prober.set_targets([target(check=RARE)])
     await bench.changes.get()
-    await bench.prober.check_now([target().key])
+    async with asyncio.timeout(10):
+        await bench.prober.check_now([target().key])
     assert bench.state().successes == 2
 
 
@@ -268,7 +285,8 @@ async def test_check_now_is_not_content_with_a_probe_that_had_already_started(be
     await bench.probes(ADDRESS, 1)
     asked = asyncio.create_task(bench.prober.check_now([target().key]))
     asyncio.get_running_loop().call_soon(gate.set)
-    await asked
+    async with asyncio.timeout(10):
+        await asked
     assert len(bench.checker.starts[ADDRESS]) == 2
     assert bench.state().successes == 2
 
@@ -279,7 +297,8 @@ async def test_check_now_skips_what_is_not_a_target_and_what_is_removed_meanwhil
     asked = asyncio.create_task(bench.prober.check_now([target().key, TargetKey("web", "blue", "none:1")]))
     await bench.probes(ADDRESS, 1)
     bench.prober.set_targets([])
-    await asked
+    async with asyncio.timeout(10):
+        await asked
 
 
 async def test_no_more_than_the_limit_of_probes_run_at_once_and_all_others_get_their_turn(

@@ -9,6 +9,8 @@ import pytest
 from bgproxy.health import resolver as resolver_module
 from bgproxy.health.resolver import Resolver
 
+from .doubles import Told
+
 
 class FakeDns:
     """Blocks like `socket.getaddrinfo`, and answers as told."""
@@ -16,14 +18,19 @@ class FakeDns:
     def __init__(self) -> None:
         self.answers: dict[str, tuple[str, ...] | Exception] = {}
         self.hangs: dict[str, threading.Event] = {}
-        self.asked: asyncio.Queue[str] = asyncio.Queue()
+        self.asked: Told[str] = Told()
         self.counts: dict[str, int] = {}
+        self.running: set[str] = set()
+        self.most_at_once = 0
         self.loop = asyncio.get_running_loop()
 
     def __call__(self, host: str, port: None, *, type: int) -> Sequence[tuple[Any, ...]]:  # noqa: A002
+        self.running.add(host)
+        self.most_at_once = max(self.most_at_once, len(self.running))
         self.loop.call_soon_threadsafe(self.count, host)
         if hang := self.hangs.get(host):
             hang.wait(20)
+        self.running.discard(host)
         answer = self.answers.get(host, socket.gaierror(socket.EAI_NONAME, "Name or service not known"))
         if isinstance(answer, Exception):
             raise answer
@@ -38,8 +45,8 @@ class FakeDns:
 class Bench:
     def __init__(self) -> None:
         self.dns = FakeDns()
-        self.changes: asyncio.Queue[tuple[str, tuple[str, ...]]] = asyncio.Queue()
-        self.conditions: asyncio.Queue[tuple[str, str | None]] = asyncio.Queue()
+        self.changes: Told[tuple[str, tuple[str, ...]]] = Told()
+        self.conditions: Told[tuple[str, str | None]] = Told()
         self.resolver = self.make()
 
     def make(self, **options: Any) -> Resolver:
@@ -60,11 +67,10 @@ class Bench:
 @pytest.fixture
 async def bench() -> AsyncIterator[Bench]:
     bench = Bench()
-    async with asyncio.timeout(20):
-        yield bench
-        for hang in bench.dns.hangs.values():
-            hang.set()
-        await bench.resolver.close()
+    yield bench
+    for hang in bench.dns.hangs.values():
+        hang.set()
+    await bench.resolver.close()
 
 
 async def test_ip_addresses_and_unix_paths_are_not_looked_up(bench: Bench) -> None:
@@ -182,6 +188,7 @@ async def test_no_more_than_the_limit_of_lookups_run_at_once(
     bench.dns.hangs["b"].set()
     assert (await bench.changes.get())[0] == "b:80"
     assert (await bench.changes.get())[0] == "c:80"
+    assert bench.dns.most_at_once == 2
     await resolver.close()
 
 
@@ -197,7 +204,7 @@ async def test_a_name_that_is_taken_away_is_forgotten(bench: Bench) -> None:
 
 
 async def test_a_listener_that_raises_is_reported_and_lookups_go_on(bench: Bench) -> None:
-    reported: asyncio.Queue[str] = asyncio.Queue()
+    reported: Told[str] = Told()
     asyncio.get_running_loop().set_exception_handler(
         lambda _, context: reported.put_nowait(str(context["exception"]))
     )

@@ -1,10 +1,21 @@
-"""Servers that the tests probe."""
+"""What the tests probe, and what they wait with."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+T = TypeVar("T")
+
+
+class Told(asyncio.Queue[T]):
+    """What a callback was told, in order. Waiting for what never comes fails the test."""
+
+    async def get(self) -> T:
+        async with asyncio.timeout(10):
+            return await super().get()
 
 
 class Serve(Protocol):
