@@ -84,7 +84,6 @@ class Controller:
     def __init__(self, seat: ControllerSeat, control: socket.socket) -> None:
         self._seat = seat
         self._supervisor = SupervisorLine(control, self._told)
-        self._text = seat.config_text
         self._board: Switchboard
         self._desk: Desk
         self._ended = asyncio.Event()
@@ -94,7 +93,7 @@ class Controller:
         seat, loop = self._seat, asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._ended.set)
         loop.add_signal_handler(signal.SIGINT, lambda: None)
-        config = load.parse(self._text, source=seat.config_path, base=Path(seat.config_path).parent)
+        config = load.parse(seat.config_text, source=seat.config_path, base=Path(seat.config_path).parent)
         store = await _open_store(config)
         engine = EmbeddedEngine(seat.memory, seat.bells[:-1], seat.bells[-1])
         events = EventLog()
@@ -147,13 +146,23 @@ class Controller:
     async def _reload(self, call: Call) -> list[str]:
         """Reads the file again; applies what changed, or raises with every reason and changes nothing."""
         text, config = read_config(self._seat.config_path)
-        _require_reloadable(self._board.config, config, self._seat.config_path)
-        answer = await self._supervisor.ask("plan", text=text, plan=Plan.of(config).to_json())
+        before = self._board.config
+        _require_reloadable(before, config, self._seat.config_path)
+        await self._replan(config)
+        try:
+            changed = await self._board.reconfigure(call, config)
+        except ControlError:
+            await self._replan(before)
+            raise
+        await self._supervisor.tell("applied", text=text)
+        return changed
+
+    async def _replan(self, config: Config) -> None:
+        """Has the supervisor listen as `config` says. Raises `Conflict`, with nothing changed, if it cannot."""
+        answer = await self._supervisor.ask("plan", plan=Plan.of(config).to_json())
         if answer["error"] is not None:
-            raise Conflict(answer["error"])
-        self._text = text
+            raise Conflict(answer["error"], generation=self._board.desired.generation)
         self._desk.listeners[:] = [tuple(each) for each in answer["listeners"]]
-        return await self._board.reconfigure(call, config)
 
     async def _upgrade(self) -> str | None:
         answer = await self._supervisor.ask("upgrade")
@@ -194,15 +203,19 @@ class SupervisorLine:
         loop = asyncio.get_running_loop()
         self._control.setblocking(False)
         loop.add_reader(self._control.fileno(), self._read)
-        await loop.sock_sendall(self._control, json.dumps({"do": "ready"}).encode() + b"\n")
+        await self.tell("ready")
+
+    async def tell(self, do: str, **arguments: Any) -> None:
+        """Says something that needs no answer."""
+        message = json.dumps({"do": do, **arguments}).encode() + b"\n"
+        await asyncio.get_running_loop().sock_sendall(self._control, message)
 
     async def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
         loop = asyncio.get_running_loop()
         number = next(self._ids)
         answer: asyncio.Future[dict[str, Any]] = loop.create_future()
         self._asked[number] = answer
-        message = json.dumps({"id": number, "do": do, **arguments}).encode() + b"\n"
-        await loop.sock_sendall(self._control, message)
+        await self.tell(do, id=number, **arguments)
         return await answer
 
     # Private
@@ -254,6 +267,7 @@ def _require_reloadable(before: Config, after: Config, path: str) -> None:
         ("admin.bind", before.admin.bind, after.admin.bind),
         ("state.backend", before.state_backend, after.state_backend),
         ("state.path", before.state_path, after.state_path),
+        ("resolve_interval", before.resolve_interval_s, after.resolve_interval_s),
     )
     problems = [
         Problem(name, f"is {old} and can be changed to {new} by a restart only")

@@ -7,7 +7,6 @@ few numbers, which it hands to its successor in the same process.
 
 from __future__ import annotations
 
-import argparse
 import gc
 import heapq
 import json
@@ -16,21 +15,18 @@ import os
 import selectors
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import bgproxy
-from bgproxy.observability.logs import configure_logging
 from bgproxy.process import worker
 from bgproxy.process.child import Child
 from bgproxy.process.crew import Crew, Place
 from bgproxy.process.plan import Plan
 from bgproxy.process.seats import ControllerSeat, WorkerSeat
 from bgproxy.process.sockets import Key, Listening, address_of, key_of, open_socket
+from bgproxy.process.upgrade import Estate, preflight, replace_program
 from bgproxy.shared_memory import counters, layout
 from bgproxy.shared_memory.layout import SharedMemory
 from bgproxy.shared_memory.wake import Bell
@@ -45,23 +41,10 @@ CONTROLLER_EXIT_S: Final = 5.0
 CREW_READY_S: Final = 30.0
 # Beyond the drain deadline, before what is left is killed.
 KILL_GRACE_S: Final = 3.0
-PREFLIGHT_S: Final = 30.0
 
 EXIT_CONFIG: Final = 2
-EXIT_LISTEN: Final = 3
+
 EXIT_STATE: Final = 4
-
-
-def run(config_path: str) -> NoReturn:
-    """Becomes the supervisor: replaces this process by a small one that has imported nothing else."""
-    command = [
-        sys.executable,
-        "-m",
-        "bgproxy.process.supervisor",
-        "--config",
-        str(Path(config_path).absolute()),
-    ]
-    os.execv(sys.executable, command)  # noqa: S606 - no shell is wanted
 
 
 class Supervisor:
@@ -296,21 +279,21 @@ class Supervisor:
         answer: dict[str, Any] = {"id": message.get("id")}
         if message["do"] == "plan":
             answer["error"] = self._replan(Plan.from_json(message["plan"]))
-            if answer["error"] is None:
-                self.config_text = message["text"]
             answer["listeners"] = [
                 (each.name, each.bind, each.address, each.preview) for each in self.listeners.values()
             ]
             child.tell(json.dumps(answer))
+        elif message["do"] == "applied":
+            self.config_text = message["text"]
         elif message["do"] == "ready":
             child.ready = True
             self._check_ready()
         elif message["do"] == "upgrade":
-            answer["error"] = self._preflight()
+            answer["error"] = self._refuse_upgrade()
             child.tell(json.dumps(answer))
             if answer["error"] is None:
                 # After the answer has gone out: from here on there is another program.
-                self._after(0.0, self._exec)
+                self._after(0.0, self._hand_over)
 
     def _replan(self, plan: Plan) -> str | None:
         """Applies another plan without closing a connection; returns why not, if not."""
@@ -353,105 +336,84 @@ class Supervisor:
 
     def upgrade(self) -> str | None:
         """Replaces this program by the one on disk; returns why not, if not."""
-        refusal = self._preflight()
+        refusal = self._refuse_upgrade()
         if refusal is None:
-            self._exec()
+            self._hand_over()
         return refusal
 
-    def _preflight(self) -> str | None:
-        """Whether the program on disk can take over: it starts, and shares our memory layout."""
+    def _refuse_upgrade(self) -> str | None:
         if len(self.crews) > 1 and not self.crews[-1].is_ready():
             return "the workers are being replaced; try again when they are ready"
-        command = [sys.executable, "-m", "bgproxy.process.supervisor", "--preflight"]
-        try:
-            done = subprocess.run(command, capture_output=True, timeout=PREFLIGHT_S, check=False)  # noqa: S603
-            facts = json.loads(done.stdout) if done.returncode == 0 else None
-        except (OSError, subprocess.TimeoutExpired, ValueError) as error:
-            return f"the program on disk does not start: {error}"
-        if facts is None:
-            last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
-            return f"the program on disk does not start: {' '.join(last)}"
-        if facts["layout"] != layout.VERSION:
-            return (
-                f"version {facts['version']} on disk lays out the shared memory differently "
-                f"({facts['layout']}, not {layout.VERSION}); drain this instance and start it anew"
-            )
-        return None
+        return preflight()
 
-    def _exec(self) -> None:
-        """The same process, the same children and descriptors, the program of now."""
-        state = json.dumps(self.to_json()).encode()
-        fd = os.memfd_create("bgproxy-upgrade", 0) if hasattr(os, "memfd_create") else _unlinked_file()
-        os.write(fd, state)
-        os.lseek(fd, 0, os.SEEK_SET)
-        for inherited in (fd, *self._descriptors()):
-            os.set_inheritable(inherited, True)
-        signal.set_wakeup_fd(-1)
+    def _hand_over(self) -> None:
         logger.info("upgrade: version %s hands over", bgproxy.__version__)
-        command = [sys.executable, "-m", "bgproxy.process.supervisor", "--resume", str(fd)]
-        os.execv(sys.executable, command)  # noqa: S606 - no shell is wanted
-
-    def to_json(self) -> dict[str, Any]:
-        """Everything that a successor needs, as numbers."""
-        return {
-            "config": self.config_path,
-            "text": self.config_text,
-            "memory": self.memory.fd,
-            "bells": [bell.fds for bell in self.bells],
-            "plan": self.plan.to_json(),
-            "admin": self.admin.fileno(),
-            "listeners": [
-                {
-                    "name": each.name,
-                    "bind": each.bind,
-                    "preview": each.preview,
-                    "sockets": [sock.fileno() for sock in each.sockets],
-                }
-                for each in self.listeners.values()
-            ],
-            "controller": _child_json(self.controller),
-            "crews": [
-                [(place.block, _child_json(place.child)) for place in crew.places if place.child is not None]
-                for crew in self.crews
-            ],
-        }
+        signal.set_wakeup_fd(-1)
+        replace_program(
+            Estate(
+                config_path=self.config_path,
+                config_text=self.config_text,
+                plan=self.plan,
+                memory=self.memory.fd,
+                bells=[bell.fds for bell in self.bells],
+                admin=self.admin.fileno(),
+                listeners=[
+                    (each.name, each.bind, each.preview, [sock.fileno() for sock in each.sockets])
+                    for each in self.listeners.values()
+                ],
+                controller=None if self.controller is None else _numbers(self.controller),
+                crews=[
+                    [
+                        (place.block, *_numbers(place.child))
+                        for place in crew.places
+                        if place.child is not None
+                    ]
+                    for crew in self.crews
+                ],
+            )
+        )
 
     @classmethod
-    def resume(cls, state: dict[str, Any]) -> Supervisor:
-        """Takes over from a predecessor: its workers serve until ours are ready."""
-        memory = SharedMemory(state["memory"])
-        self = cls(state["config"], memory, [Bell((fds[0], fds[1])) for fds in state["bells"]])
-        self.config_text = state["text"]
-        self.plan = Plan.from_json(state["plan"])
-        self.admin = socket.socket(fileno=state["admin"])
-        for each in state["listeners"]:
-            sockets = [socket.socket(fileno=fd) for fd in each["sockets"]]
-            listening = Listening(each["name"], each["bind"], each["preview"], sockets)
-            self.listeners[key_of(listening.bind, listening.name)] = listening
-        for workers in state["crews"]:
-            crew = Crew([block for block, _ in workers])
-            for place, (_, child) in zip(crew.places, workers, strict=True):
-                place.child = _child_from_json("worker", child)
+    def take_over(cls, estate: Estate) -> Supervisor:
+        """Goes on for a predecessor: its workers serve until ours are ready."""
+        bells = [Bell((read_fd, write_fd)) for read_fd, write_fd in estate.bells]
+        self = cls(estate.config_path, SharedMemory(estate.memory), bells)
+        self.config_text = estate.config_text
+        self.plan = estate.plan
+        self.admin = socket.socket(fileno=estate.admin)
+        for name, bind, preview, fds in estate.listeners:
+            sockets = [socket.socket(fileno=fd) for fd in fds]
+            self.listeners[key_of(bind, name)] = Listening(name, bind, preview, sockets)
+        for workers in estate.crews:
+            crew = Crew([block for block, _, _ in workers])
+            for place, (_, pid, fd) in zip(crew.places, workers, strict=True):
+                place.child = Child("worker", pid, socket.socket(fileno=fd), time.monotonic())
                 place.child.ready = True
                 self.watch(place.child)
             self.crews.append(crew)
-        for fd in self._descriptors():
-            os.set_inheritable(fd, False)
         self._first_start = False
         logger.info("upgrade: version %s has taken over", bgproxy.__version__)
-        if state["controller"] is None:
+        if estate.controller is None:
             self._start_controller()
         else:
-            # The state store has one owner: ours starts when the predecessor's has left.
-            self.controller = old = _child_from_json("controller", state["controller"])
-            self.watch(old)
-            old.leaving = True
-            old.signal(signal.SIGTERM)
-            self._after(
-                CONTROLLER_EXIT_S, lambda: old.signal(signal.SIGKILL) if self.controller is old else None
+            self._relieve(
+                Child(
+                    "controller",
+                    estate.controller[0],
+                    socket.socket(fileno=estate.controller[1]),
+                    time.monotonic(),
+                )
             )
         self._start_crew()
         return self
+
+    def _relieve(self, old: Child) -> None:
+        """The state store has one owner: our controller starts when the predecessor's has left."""
+        self.controller = old
+        self.watch(old)
+        old.leaving = True
+        old.signal(signal.SIGTERM)
+        self._after(CONTROLLER_EXIT_S, lambda: old.signal(signal.SIGKILL) if self.controller is old else None)
 
     # End
 
@@ -502,30 +464,9 @@ class Supervisor:
     def _not_for_controller(self) -> list[socket.socket]:
         return [sock for sock in self._all_sockets() if sock is not self.admin]
 
-    def _descriptors(self) -> list[int]:
-        sockets = [sock for each in self.listeners.values() for sock in each.sockets]
-        bells = [fd for bell in self.bells for fd in bell.fds]
-        return [
-            self.memory.fd,
-            self.admin.fileno(),
-            *bells,
-            *(sock.fileno() for sock in (*sockets, *self._controls())),
-        ]
 
-
-def _child_json(child: Child | None) -> list[int] | None:
-    return None if child is None else [child.pid, child.control.fileno()]
-
-
-def _child_from_json(role: str, value: list[int]) -> Child:
-    return Child(role, value[0], socket.socket(fileno=value[1]), time.monotonic())
-
-
-def _unlinked_file() -> int:
-    import tempfile  # noqa: PLC0415 - only where there is no memfd
-
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())
+def _numbers(child: Child) -> tuple[int, int]:
+    return child.pid, child.control.fileno()
 
 
 def _run_controller(seat: ControllerSeat, control: socket.socket) -> int:
@@ -533,54 +474,3 @@ def _run_controller(seat: ControllerSeat, control: socket.socket) -> int:
     from bgproxy.process import controller  # noqa: PLC0415
 
     return controller.run(seat, control)
-
-
-def _tell_plan(config_path: str, control: socket.socket) -> int:
-    from bgproxy.process import controller  # noqa: PLC0415 - as above
-
-    return controller.tell_plan(config_path, control)
-
-
-def ask_for_plan(config_path: str) -> tuple[str, Plan] | int:
-    """Has a child read the configuration: its text and plan, or the exit code if it is wrong."""
-    child = Child.fork("planner", lambda control: _tell_plan(config_path, control), ())
-    child.control.setblocking(True)
-    with child.control.makefile("rb") as lines:
-        line = lines.readline()
-    child.control.close()
-    code = os.waitstatus_to_exitcode(os.waitpid(child.pid, 0)[1])
-    if code or not line:
-        return code or EXIT_CONFIG
-    message = json.loads(line)
-    return message["text"], Plan.from_json(message["plan"])
-
-
-def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m bgproxy.process.supervisor")
-    parser.add_argument("--config", help="the configuration file")
-    parser.add_argument("--preflight", action="store_true", help="say what this program is, and end")
-    parser.add_argument("--resume", type=int, help="descriptor of a predecessor's state")
-    options = parser.parse_args(arguments)
-    if options.preflight:
-        print(json.dumps({"version": bgproxy.__version__, "layout": layout.VERSION}))  # noqa: T201 - its output
-        return 0
-    configure_logging()
-    if options.resume is not None:
-        with os.fdopen(options.resume, "rb") as file:
-            supervisor = Supervisor.resume(json.load(file))
-        return supervisor.serve()
-    found = ask_for_plan(options.config)
-    if isinstance(found, int):
-        return found
-    bells = [Bell() for _ in range(layout.BLOCKS + 1)]
-    supervisor = Supervisor(options.config, SharedMemory.create(), bells)
-    try:
-        supervisor.start(*found)
-    except OSError as error:
-        logger.error("%s", error)  # noqa: TRY400 - the message says it all
-        return EXIT_LISTEN
-    return supervisor.serve()
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

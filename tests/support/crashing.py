@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bgproxy.process import supervisor
+from bgproxy.process import __main__ as program
 from bgproxy.state.base import HistoryEntry
 from bgproxy.state.sqlite import SqliteStore
 from bgproxy.switch.switchboard import Switchboard
@@ -51,7 +51,7 @@ def main(point: str, flag: Path, arguments: list[str]) -> int:
     SqliteStore.commit = crashing_commit  # type: ignore[method-assign]
     Switchboard.publish = crashing_publish  # type: ignore[method-assign]
     Switchboard.switch = crashing_switch  # type: ignore[method-assign]
-    return supervisor.main(arguments)
+    return program.main(arguments)
 
 
 if __name__ == "__main__":

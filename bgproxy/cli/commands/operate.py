@@ -33,9 +33,9 @@ def run(path: Path) -> None:
 
     Exits with 2 if the configuration is not valid, and with 3 if it cannot listen where that says.
     """
-    from bgproxy.process import supervisor  # noqa: PLC0415 - for this command only
+    from bgproxy.process import start  # noqa: PLC0415 - for this command only
 
-    supervisor.run(str(path))
+    start.run(str(path))
 
 
 @click.command()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bgproxy.demo import story
-from bgproxy.process import supervisor
+from bgproxy.process import start
 from tests.cli.admin import Admin
 from tests.cli.conftest import Run
 
@@ -95,6 +95,6 @@ def test_the_demo_exits_with_its_verdict(run: Run, monkeypatch: pytest.MonkeyPat
 
 def test_run_becomes_the_supervisor(run: Run, monkeypatch: pytest.MonkeyPatch, config: Path) -> None:
     paths: list[str] = []
-    monkeypatch.setattr(supervisor, "run", paths.append)
+    monkeypatch.setattr(start, "run", paths.append)
     assert run("run", "-c", str(config)).exit_code == 0
     assert paths == [str(config)]
