@@ -193,6 +193,8 @@ class DataPlane:
     # Time
 
     def _sweep(self) -> None:
+        # First of all: an error with one connection must not end the timeouts of the others.
+        self._sweeper = self.loop.call_later(limits.SWEEP_S, self._sweep)
         now = self.now = time.monotonic()
         for downstream in [peer for peer in self.downstreams if peer.deadline < now]:
             downstream.expired()
@@ -204,7 +206,6 @@ class DataPlane:
             self._sweep_deadlines(time.time())
         if self.draining:
             self._sweep_drain(now)
-        self._sweeper = self.loop.call_later(limits.SWEEP_S, self._sweep)
 
     def _sweep_deadlines(self, wall: float) -> None:
         """Deadlines that the controller set, kept here too, in case there is no controller then."""

@@ -122,8 +122,9 @@ class Downstream(asyncio.Protocol):
 
         A plain close can: to HTTP/1.0, and wherever else the close is all that marks the end.
         """
-        sock = self.transport.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        if not self.transport.is_closing():
+            sock = self.transport.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         self.transport.abort()
 
     def expired(self) -> None:
@@ -177,6 +178,7 @@ class Downstream(asyncio.Protocol):
         plane = self.plane
         plane.downstreams.discard(self)
         plane.cells[CONNECTIONS] = len(plane.downstreams)
+        self._buffer = b""  # what nobody would get the answers to is not begun
         if self.user is not None:
             self.user.client_gone()
             self.user = None
@@ -192,14 +194,14 @@ class Downstream(asyncio.Protocol):
         self._full = False
         if self.user is not None:
             self.user.client_drained()
-        elif not self._lingering:
-            self.next_request(b"")
+        elif not self._lingering and not self.transport.is_closing():
             self.transport.resume_reading()
+            self.next_request(b"")
 
     # Private
 
     def _continue(self) -> None:
-        if self.user is not None or self._lingering or self._full or not self._buffer:
+        if self.user is not None or self._lingering or not self._buffer:
             return
         data, self._buffer = self._buffer, b""
         self._begin(data)

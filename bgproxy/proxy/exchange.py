@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from math import inf
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from bgproxy.errors import ProxyError
 from bgproxy.http1 import framing, responses, rewrite
@@ -236,7 +236,8 @@ class Exchange:
         if self._partial:
             data = self._partial + data
             self._partial = b""
-        upstream = cast("LiveUpstream", self._upstream)  # bytes come from the one that was chosen
+        upstream = self._upstream
+        assert upstream is not None  # noqa: S101 - bytes come from the one that was chosen
         informational = 0
         while True:
             try:
@@ -308,15 +309,18 @@ class Exchange:
         self._write_request(connection)
 
     def _write_request(self, connection: UpstreamConnection) -> None:
-        outgoing = cast("bytes", self._outgoing)  # it is dropped only once it was written
+        outgoing = self._outgoing
+        assert outgoing is not None  # noqa: S101 - it is dropped only once it was written
         connection.transport.write(outgoing)
         if len(outgoing) > limits.REPLAY_BYTES:
             self._outgoing = None
         self._arm_request()
 
     def _arm_request(self) -> None:
-        timeouts = self.timeouts
-        self._arm(timeouts.response_head_s if self._request_left == NONE else timeouts.request_body_s)
+        timeouts, downstream = self.timeouts, self.downstream
+        seconds = timeouts.response_head_s if self._request_left == NONE else timeouts.request_body_s
+        until = downstream.plane.now + seconds
+        downstream.deadline = until if until < self._total_until else self._total_until
 
     def _arm(self, seconds: float) -> None:
         until = self.downstream.plane.now + seconds
@@ -330,6 +334,7 @@ class Exchange:
         stale = connection is not None and connection.reused and failure == RESET and not self._partial
         self._partial = b""
         self._drop_connection()
+        self.downstream.transport.resume_reading()  # what held the client back has gone
         self._tried = (*self._tried, upstream)
         if self._may_retry(failure, stale=stale):
             other = self.pool.choose(self._tried) or (upstream if stale else None)

@@ -10,9 +10,15 @@ from bgproxy.http1 import limits as http_limits
 from bgproxy.model import Timeouts
 from bgproxy.proxy import limits
 from tests.proxy.conftest import Converse
-from tests.support.conversation import answer, forwarded, get, post
+from tests.support.conversation import Conversation, answer, forwarded, get, post
+from tests.support.peers import wire
 
 NOWHERE = "GET / HTTP/1.1\nHost: nowhere\n\n"
+
+
+async def completed(talk: Conversation, count: int) -> None:
+    """Returns when so many responses have been read to their ends."""
+    await talk.until(lambda: talk.totals(talk.blue[0]).responses[2] == count, "they are complete")
 
 
 async def test_requests_that_come_together_are_answered_in_their_order(converse: Converse) -> None:
@@ -248,12 +254,12 @@ async def test_a_client_that_never_reads_its_response_does_not_stay_for_ever(
 ) -> None:
     monkeypatch.setattr(limits, "LINGER_S", 0.03)
     talk = await converse(timeouts=Timeouts(idle_s=0.03))
-    client = await talk.client(narrow=True)
+    client = await talk.client(slow=True)
     await client.sends(get())
     upstream = await talk.blue[0].accepts()
     await upstream.gets(forwarded(get()))
     await upstream.sends(answer("a" * 60_000))
-    await talk.until(lambda: talk.totals(talk.blue[0]).responses[2] == 1, "the response is complete")
+    await completed(talk, 1)
     await talk.until(lambda: not talk.plane.downstreams, "the connection is cut off")
 
 
@@ -262,7 +268,7 @@ async def test_a_client_that_sends_requests_and_reads_nothing_is_not_read_from_e
 ) -> None:
     """Its answers are in memory, so their number must be bounded."""
     talk = await converse()
-    client = await talk.client(narrow=True)
+    client = await talk.client(slow=True)
     count = 5_000
     pouring = asyncio.ensure_future(client.pours((NOWHERE * count).replace("\n", "\r\n").encode()))
     await talk.until(lambda: talk.buffered_bytes > 0, "the kernel takes no more answers")
@@ -273,23 +279,74 @@ async def test_a_client_that_sends_requests_and_reads_nothing_is_not_read_from_e
     await pouring
 
 
-async def test_a_pipelining_client_that_reads_nothing_gets_no_more_responses(converse: Converse) -> None:
-    """And what was used for its last one serves others."""
+@pytest.mark.parametrize("framing", ["length", "length in pieces", "chunked"])
+@pytest.mark.parametrize("pipelined", [True, False])
+async def test_a_client_that_reads_nothing_gets_no_more_responses(
+    converse: Converse, framing: str, pipelined: bool
+) -> None:
+    """And the connection that its last one came by serves others."""
     talk = await converse()
-    client, other = await talk.client(narrow=True), await talk.client()
-    await client.sends("".join(get(f"/{number}") for number in range(5)))
+    client = await talk.client(slow=True)
+    (downstream,) = talk.plane.downstreams
+    other = await talk.client()
+    head, body = answer("a" * 8000).split("\n\n")
+    if framing == "chunked":
+        head, body = "HTTP/1.1 200 OK\nTransfer-Encoding: chunked", f"1f40\n{body}\n0\n\n"
+    requests = [get(f"/{number}") for number in range(20)]
+    await client.sends("".join(requests) if pipelined else requests[0])
     upstream = await talk.blue[0].accepts()
-    for number in range(2):
-        await upstream.gets(forwarded(get(f"/{number}")))
-        await upstream.sends(answer("a" * 50_000))
-    await talk.until(lambda: talk.totals(talk.blue[0]).responses[2] == 2, "the second is complete")
+    count = 0
+    while not downstream._full:
+        await upstream.gets(forwarded(requests[count]))
+        if framing == "length":
+            await upstream.sends(f"{head}\n\n{body}")
+        else:
+            await upstream.sends(f"{head}\n\n")
+            await talk.until(lambda: getattr(downstream.user, "_responded", False), "the head is relayed")
+            await upstream.sends(body)
+        count += 1
+        await completed(talk, count)
+        if not pipelined:
+            await client.sends(requests[count])
     await other.sends(get("/other"))
     await upstream.gets(forwarded(get("/other")))
     await upstream.sends(answer("other"))
     await other.gets(answer("other"))
     assert upstream.has_nothing()
-    await client.gets(answer("a" * 50_000) * 2)
-    for number in range(2, 5):
-        await upstream.gets(forwarded(get(f"/{number}")))
-        await upstream.sends(answer(f"{number}"))
-        await client.gets(answer(f"{number}"))
+    await client.gets(f"{head}\n\n{body}" * count)
+    await upstream.gets(forwarded(requests[count]))
+    await upstream.sends(answer("read again"))
+    await client.gets(answer("read again"))
+
+
+async def test_a_pipelined_request_of_a_client_that_has_just_left_is_not_begun(converse: Converse) -> None:
+    talk = await converse()
+    client = await talk.client()
+    await client.sends(get("/1") + get("/2"))
+    upstream = await talk.blue[0].accepts()
+    await upstream.gets(forwarded(get("/1")))
+    # No await in between, so that the loop hears of both at once.
+    client.aborts()
+    upstream.socket.send(wire(answer("1")))
+    await talk.until(lambda: not talk.plane.downstreams, "the client has left")
+    await talk.sweeps()
+    assert upstream.has_nothing() or await upstream.gets_cut_off() == b""
+    assert talk.totals(talk.blue[0]).requests == 1
+
+
+async def test_nothing_is_done_about_what_comes_behind_the_last_request(converse: Converse) -> None:
+    """Even if the response to that one takes its time to leave."""
+    talk = await converse()
+    client = await talk.client(slow=True)
+    await client.sends(get("/last", "Connection: close"))
+    upstream = await talk.blue[0].accepts()
+    await upstream.gets(forwarded(get("/last")))
+    await client.sends(get("/too-late"))
+    (downstream,) = talk.plane.downstreams
+    await talk.until(lambda: downstream._buffer, "it has come")
+    await upstream.sends(answer("a" * 80_000))
+    await completed(talk, 1)
+    await client.gets(answer("a" * 80_000, "Connection: close"))
+    await client.gets_end()
+    assert upstream.has_nothing()
+    assert talk.totals(talk.blue[0]).idle == 1

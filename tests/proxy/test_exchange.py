@@ -6,7 +6,7 @@ import pytest
 
 from bgproxy.model import Canary, Preview, Sticky
 from tests.proxy.conftest import Converse
-from tests.support.conversation import FORWARDED, answer, forwarded, get, post
+from tests.support.conversation import FORWARDED, answer, forwarded, get
 
 CHUNKED_POST = get("/", "Transfer-Encoding: chunked", method="POST")
 CHUNKED_OK = "HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\n"

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import socket
 
 import pytest
 
 from bgproxy.model import Hold
+from bgproxy.proxy.exchange import Exchange
 from tests.proxy.conftest import Converse
-from tests.support.conversation import answer, forwarded, get
+from tests.support.conversation import Conversation, answer, forwarded, get
+from tests.support.peers import Peer, narrow
 
 MIB = 1024 * 1024
 # What two kernel buffers of a loopback connection may hold at most, with room to spare.
@@ -82,6 +85,46 @@ async def test_an_answer_before_the_whole_upload_was_read_ends_both_connections(
     await upstream.gets_cut_off()
     await asyncio.gather(pouring, return_exceptions=True)
     await client.gets_cut_off()
+    assert talk.totals(talk.blue[0]).idle == 0
+
+
+async def stuck_upload(talk: Conversation) -> tuple[Peer, Peer]:
+    """A request that the proxy has read to its end and cannot pass on, because nobody reads it."""
+    narrow(talk.blue[0].socket, socket.SO_RCVBUF)
+    client = await talk.client()
+    head = get("/", "Content-Length: 80000", method="POST")
+    await client.sends(head)
+    upstream = await talk.blue[0].accepts()
+    await upstream.gets(forwarded(head))
+    (downstream,) = talk.plane.downstreams
+    exchange = downstream.user
+    assert isinstance(exchange, Exchange)
+    assert exchange._connection is not None
+    narrow(exchange._connection.transport.get_extra_info("socket"), socket.SO_SNDBUF)
+    await client.sends("a" * 80_000)
+    await talk.until(lambda: exchange._request_left == 0, "all of the request has come")
+    assert exchange._is_unsent()
+    return client, upstream
+
+
+async def test_an_upstream_that_dies_with_an_upload_stuck_leaves_the_client_usable(
+    converse: Converse,
+) -> None:
+    talk = await converse()
+    client, upstream = await stuck_upload(talk)
+    upstream.aborts()
+    assert (await client.gets_response()).status == 502
+    await client.sends(get("/next"))
+    await (await talk.blue[0].accepts()).gets(forwarded(get("/next")))
+
+
+async def test_an_answer_that_comes_with_an_upload_stuck_ends_both_connections(converse: Converse) -> None:
+    talk = await converse()
+    client, upstream = await stuck_upload(talk)
+    await upstream.sends(answer("enough"))
+    await client.gets(answer("enough", "Connection: close"))
+    await client.gets_end()
+    await upstream.gets_cut_off()
     assert talk.totals(talk.blue[0]).idle == 0
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from bgproxy.model import Timeouts
 from tests.proxy.conftest import Converse
-from tests.support.conversation import ScriptedUpstream, answer, forwarded, get, post
+from tests.support.conversation import answer, forwarded, get, post
+from tests.support.peers import ScriptedUpstream
 
 CHUNKED_OK = "HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\n"
 SHORT_S = 0.04
@@ -53,6 +54,17 @@ async def test_a_connect_timeout_without_another_upstream_is_a_502(converse: Con
         sock.close()
 
 
+async def test_no_other_upstream_is_tried_when_the_total_time_is_over(converse: Converse) -> None:
+    talk = await converse(blue=2, timeouts=Timeouts(connect_s=60.0, total_s=SHORT_S))
+    waiting = fill_backlog(talk.blue[1])
+    client = await talk.client()
+    await client.sends(get())
+    assert (await client.gets_response()).status == 502
+    assert talk.blue[0].is_unused()
+    for sock in waiting:
+        sock.close()
+
+
 async def test_a_body_that_stops_coming_is_answered_408_and_the_upstream_sees_no_end(
     converse: Converse,
 ) -> None:
@@ -89,8 +101,7 @@ async def test_progress_of_a_body_puts_the_deadline_off(converse: Converse) -> N
     await upstream.gets_until(b"\r\n\r\n")
     started = talk.plane.now
     for _ in range(4):
-        before = talk.plane.now
-        await talk.until(lambda before=before: talk.plane.now > before + 0.05, "half of the time has passed")
+        await talk.until_later(0.05)
         await client.sends("a")
         await upstream.gets("a")
     assert talk.plane.now - started > 0.15

@@ -6,7 +6,8 @@ import pytest
 
 from bgproxy.proxy import limits
 from tests.proxy.conftest import Converse
-from tests.support.conversation import Conversation, Peer, answer, forwarded, get, post
+from tests.support.conversation import Conversation, answer, forwarded, get, post
+from tests.support.peers import Peer
 
 
 async def exchanged(talk: Conversation, client: Peer, upstream: Peer | None = None) -> Peer:
@@ -80,7 +81,7 @@ async def test_connections_that_close_right_as_a_request_arrives_cost_it_nothing
         await client.gets(answer())
     # No await from here on, so that the loop sees nothing of it before all of it has happened.
     clients[0].socket.send(request_text.replace("\n", "\r\n").encode())
-    for upstream in upstreams:
+    for upstream in reversed(upstreams):
         upstream.closes()
     fresh = await talk.blue[0].accepts()
     await fresh.gets(forwarded(request_text))

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import pytest
 
 from tests.proxy.conftest import Converse
-from tests.support.conversation import FORWARDED, Conversation, Peer, answer, get
+from tests.support.conversation import FORWARDED, Conversation, answer, get
+from tests.support.peers import Peer
 
 UPGRADE = get("/chat", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: abc")
 UPGRADE_FORWARDED = (
