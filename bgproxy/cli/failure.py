@@ -49,7 +49,7 @@ class Failure(click.ClickException):
         lines = [f"{self.prefix}: {printable(title or f'the admin API answered {self.status}')}"]
         if detail and self.problem.get("problems"):
             lines.append(f"  {printable(str(detail).splitlines()[0])}")  # the rest of it is those problems
-        elif detail:
+        elif detail and not self.problem.get("upstreams"):  # each upstream has its line below
             lines += [f"  {printable(line)}" for line in str(detail).splitlines()]
         lines += [f"  {upstream_line(one)}" for one in self.problem.get("upstreams") or ()]
         source = self.problem.get("source")

@@ -204,7 +204,8 @@ class Preview(Settings):
 
 class Drain(Settings):
     timeout: Duration = Field(
-        _SERVICE.drain_timeout_s, description="How long requests in flight may go on after a switch."
+        _SERVICE.drain_timeout_s,
+        description="How long upgraded connections (WebSockets) may go on in the pool that a switch has left.",
     )
 
 

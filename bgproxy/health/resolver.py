@@ -17,7 +17,7 @@ from bgproxy.config.address import Address, parse_address
 from bgproxy.health.schedule import jittered
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 MAX_LOOKUPS_AT_ONCE = 16  # each is a thread while it lasts
 LOOKUP_TIMEOUT_S = 5.0
@@ -51,7 +51,15 @@ class Resolver:
         self._loop = asyncio.get_running_loop()
 
         self._hosts: dict[str, _Host] = {}
+        self._restored: dict[str, tuple[str, ...]] = {}
         self._slots = asyncio.Semaphore(MAX_LOOKUPS_AT_ONCE)
+
+    def restore(self, addresses: Mapping[str, Iterable[str]]) -> None:
+        """What was known before a restart, by name; it stands until a lookup has answered."""
+        for name, known in addresses.items():
+            address = parse_address(name)
+            if address.is_name:
+                self._restored[address.host] = tuple(sorted(parse_address(each).host for each in known))
 
     def set_names(self, names: Iterable[str]) -> None:
         """Keep exactly these resolved. What is known of hosts that stay is kept."""
@@ -65,6 +73,7 @@ class Resolver:
         for host, of_host in by_host.items():
             if host not in self._hosts:
                 self._hosts[host] = _Host(self._loop.create_task(self._keep_resolved(host)))
+                self._hosts[host].ips = self._restored.pop(host, ())
             self._hosts[host].names = of_host
 
     def addresses(self, name: str) -> tuple[str, ...]:
@@ -74,6 +83,10 @@ class Resolver:
             return (name,)
         known = self._hosts.get(address.host)
         return tuple(str(Address(ip, address.port)) for ip in known.ips) if known else ()
+
+    async def until_resolved(self) -> None:
+        """Returns when the first lookup of every host has ended, well or badly."""
+        await asyncio.gather(*(host.first.wait() for host in self._hosts.values()))
 
     async def close(self) -> None:
         tasks = [host.task for host in self._hosts.values()]
@@ -95,6 +108,7 @@ class Resolver:
                 answer = None
             else:  # the thread cannot be stopped: wait for the same answer next time
                 self._learn(name, host, TimeoutError(f"no answer within {self._lookup_timeout_s:g}s"))
+            self._loop.call_soon(host.first.set)  # behind the callbacks of what was learnt
             pause_s = self._interval_s if host.ips else min(self._interval_s, UNRESOLVED_RETRY_S)
             await asyncio.sleep(jittered(pause_s, self._jitter()))
 
@@ -134,13 +148,14 @@ class Resolver:
 
 
 class _Host:
-    __slots__ = ("failing", "ips", "names", "task")
+    __slots__ = ("failing", "first", "ips", "names", "task")
 
     def __init__(self, task: asyncio.Task[None]) -> None:
         self.task = task
         self.names: set[str] = set()
         self.ips: tuple[str, ...] = ()
         self.failing = False
+        self.first = asyncio.Event()
 
 
 def _prefer_ipv4(rows: Sequence[tuple[Any, ...]]) -> tuple[str, ...]:

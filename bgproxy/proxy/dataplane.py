@@ -228,6 +228,12 @@ class DataPlane:
         """
         self.draining = True
         self.cells[STATE] = DRAINING
+        if timeout_s != inf:
+            # There will be no other time for what a hold keeps.
+            self._ended_holds |= {
+                each.hold.id for each in self.table.services.values() if each.hold is not None
+            }
+            self._release_parked()
         self._drain_until = self.now + timeout_s
         self._idle_until = self.now + idle_grace_s
 

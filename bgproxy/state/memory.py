@@ -31,7 +31,15 @@ if TYPE_CHECKING:
 
 
 class MemoryStore:
-    def __init__(self, *, limits: Limits | None = None, clock: Callable[[], float] = time.time) -> None:
+    """`remembered` is what somebody else still knows of the state: the snapshot that traffic obeys."""
+
+    def __init__(
+        self,
+        remembered: Desired | None = None,
+        *,
+        limits: Limits | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._limits = limits or Limits()
         self._clock = clock
         self._generations: deque[Desired] = deque(maxlen=self._limits.generations)
@@ -40,6 +48,8 @@ class MemoryStore:
         self._responses: dict[str, tuple[float, StoredResponse]] = {}
         self._config: ConfigText | None = None
         self._closed = False
+        if remembered is not None:
+            self._generations.append(remembered)
 
     async def load(self) -> Desired | None:
         self._require_open()

@@ -24,7 +24,6 @@ def test_an_unhealthy_target_is_named_upstream_by_upstream_with_what_to_do() -> 
     refused = failure.from_problem({"status": 409, "title": "T", "detail": "D", "upstreams": [down]})
     assert refused.format_message().splitlines() == [
         "Refused: T",
-        "  D",
         "  web/green  g:1  unhealthy  refused�",
         "Wait until they are healthy (`bgproxy status --watch`), or repeat with --force: it is recorded.",
     ]

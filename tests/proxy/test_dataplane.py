@@ -184,7 +184,7 @@ async def test_a_limit_ends_the_hold_and_fails_no_request(converse: Converse, li
 
 
 async def test_a_hold_ends_at_its_deadline_without_a_controller(converse: Converse) -> None:
-    talk = await converse(hold=Hold(1, time.time() + 0.05, 100, 1_000_000))
+    talk = await converse(hold=Hold(1, time.time() + 0.3, 100, 1_000_000))
     (client,) = await parked(talk, get())
     await answered(client, talk.blue[0], get())
     await client.sends(get("/next"))

@@ -253,7 +253,7 @@ async def test_a_client_that_never_reads_its_response_does_not_stay_for_ever(
     converse: Converse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "LINGER_S", 0.03)
-    talk = await converse(timeouts=Timeouts(idle_s=0.03))
+    talk = await converse(timeouts=Timeouts(idle_s=0.2))
     client = await talk.client(slow=True)
     await client.sends(get())
     upstream = await talk.blue[0].accepts()

@@ -31,7 +31,8 @@ _config = click.option(
 def run(path: Path) -> None:
     """Start bgproxy in the foreground, until SIGTERM or ^C.
 
-    Exits with 2 if the configuration is not valid, and with 3 if it cannot listen where that says.
+    Exits with 2 if the configuration is not valid, with 3 if it cannot listen where that says, and with 4 if
+    the state file cannot be used.
     """
     from bgproxy.process import start  # noqa: PLC0415 - for this command only
 
