@@ -59,6 +59,7 @@ class Exchange:
         "_cookie",
         "_encode",
         "_extra",
+        "_informational",
         "_keep",
         "_outgoing",
         "_partial",
@@ -99,6 +100,7 @@ class Exchange:
         self._tried: tuple[LiveUpstream, ...] = ()
         # the response
         self._responded = False
+        self._informational = 0
         self._partial = b""
         self._response_left: int = NONE
         self._response_scanner: ChunkedScanner | None = None
@@ -238,7 +240,6 @@ class Exchange:
             self._partial = b""
         upstream = self._upstream
         assert upstream is not None  # noqa: S101 - bytes come from the one that was chosen
-        informational = 0
         while True:
             try:
                 head = parse_response(data, upstream.response_memo)
@@ -250,8 +251,8 @@ class Exchange:
                 return
             if head.status >= 200 or head.status == 101:
                 break
-            informational += 1
-            if informational > http_limits.INFORMATIONAL_RESPONSES:
+            self._informational += 1
+            if self._informational > http_limits.INFORMATIONAL_RESPONSES:
                 self._failed(INVALID)
                 return
             if self.head.minor:
