@@ -47,7 +47,7 @@ def check_host(admin: Admin, headers: Mapping[str, str]) -> None:
         )
     origin = headers.get("Origin")
     if origin is not None and origin.partition("://")[2] != host:
-        raise Forbidden(f"the page at {origin} may not call this API")
+        raise Forbidden(f"the page at {origin!r} may not call this API")
 
 
 def authenticate(admin: Admin, headers: Mapping[str, str], peer: str) -> Caller:
@@ -63,7 +63,7 @@ def authenticate(admin: Admin, headers: Mapping[str, str], peer: str) -> Caller:
     found: Caller | None = None
     for token in admin.tokens:
         # Every token is compared, in constant time, so that the time tells nothing.
-        if hmac.compare_digest(token.secret.encode(), given.strip().encode()):
+        if hmac.compare_digest(token.secret.encode(), given.strip().encode(errors="surrogateescape")):
             found = Caller(token.name, token.role)
     if found is None:
         raise Unauthenticated("the token is not known here")

@@ -9,12 +9,13 @@ from typing import Final
 
 import orjson
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from pydantic import BaseModel, ValidationError
 
 from bgproxy.admin_api import access, openapi, problems, views
 from bgproxy.admin_api.bodies import Body
 from bgproxy.admin_api.desk import Desk
-from bgproxy.admin_api.routes import CHANGES, VIEWS, ChangeRoute, ViewRoute
+from bgproxy.admin_api.routes import CHANGES, EVENT_STREAM, VIEWS, ChangeRoute, ViewRoute
 from bgproxy.errors import ControlError, Invalid
 from bgproxy.model import Role
 from bgproxy.state.base import StoredResponse
@@ -28,19 +29,25 @@ KEY_CHARACTERS: Final = 255
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
+class _WithoutQuotes(logging.Filter):
+    """aiohttp's log quotes the line that it cannot parse, which may be a header with a token."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and isinstance(record.exc_info[1], HttpProcessingError):
+            record.exc_info = None
+        return True
+
+
+_without_quotes: Final = _WithoutQuotes()
+
+
 def build(desk: Desk) -> web.Application:
+    logging.getLogger("aiohttp.server").addFilter(_without_quotes)
     app = web.Application(client_max_size=BODY_BYTES, middlewares=[_explain_errors])
     for change in CHANGES:
         app.router.add_route(change.method, change.path, _change_handler(desk, change))
-    for view in VIEWS:
-        app.router.add_get(view.path, _view_handler(desk, view))
-    document = openapi.document()
-
-    async def get_document(request: web.Request) -> web.StreamResponse:
-        access.check_host(desk.board.config.admin, request.headers)
-        return views.json(document)
-
-    app.router.add_get("/admin/openapi.json", get_document)
+    for view in (*VIEWS, openapi.ROUTE):
+        app.router.add_get(view.path, _view_handler(desk, view), allow_head=view.answer != EVENT_STREAM)
     return app
 
 
@@ -49,13 +56,15 @@ async def _explain_errors(request: web.Request, handler: Handler) -> web.StreamR
     try:
         return await handler(request)
     except ControlError as error:
-        headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
-        return problems.problem(error, headers=headers)
+        return problems.problem(error)
     except web.HTTPException as error:
         if error.status < 400:
             raise
         return problems.plain_problem(
-            error.status, error.reason, f"{request.method} {request.path}: see /admin/openapi.json"
+            error.status,
+            error.reason,
+            f"{request.method} {request.path}: see /admin/openapi.json",
+            headers={name: error.headers[name] for name in ("Allow",) if name in error.headers},
         )
     except Exception:
         # A defect of ours: the operator gets an answer, the log gets the traceback.
@@ -92,7 +101,7 @@ def _change_handler(desk: Desk, route: ChangeRoute) -> Handler:
         if not 0 < len(key) <= KEY_CHARACTERS:
             raise Invalid(f"an Idempotency-Key has 1 to {KEY_CHARACTERS} characters")
         fingerprint = hashlib.sha256(
-            b"\0".join((request.method.encode(), request.path.encode(), text))
+            b"\0".join((request.method.encode(), request.path_qs.encode(), text))
         ).hexdigest()
         stored = await desk.board.store.idempotent(key)
         if stored is not None:

@@ -11,6 +11,8 @@ from bgproxy.model import Health, Match, Upstream
 from bgproxy.switch.calls import HOLD_BYTES, HOLD_REQUESTS, HOLD_TIMEOUT_S, HoldLimits
 
 MAX_HOLD_S = 300.0
+MAX_HOLD_REQUESTS = 1_000_000
+MAX_HOLD_BYTES = 16 * 1024**3
 
 
 def _duration(value: object) -> object:
@@ -24,7 +26,9 @@ def _size(value: object) -> object:
 Seconds = Annotated[
     float, BeforeValidator(_duration, json_schema_input_type=str | float), Field(gt=0, le=MAX_HOLD_S)
 ]
-Bytes = Annotated[int, BeforeValidator(_size, json_schema_input_type=str | int), Field(gt=0)]
+Bytes = Annotated[
+    int, BeforeValidator(_size, json_schema_input_type=str | int), Field(gt=0, le=MAX_HOLD_BYTES)
+]
 
 
 class Body(BaseModel):
@@ -53,7 +57,12 @@ class GroupChange(ServiceChange):
 
 class HoldBody(Body):
     timeout: Seconds = Field(HOLD_TIMEOUT_S, description="How long at most, such as 5s.")
-    max_requests: int = Field(HOLD_REQUESTS, gt=0, description="Parked requests at most, in each worker.")
+    max_requests: int = Field(
+        HOLD_REQUESTS,
+        gt=0,
+        le=MAX_HOLD_REQUESTS,
+        description="Parked requests at most, in each worker.",
+    )
     max_bytes: Bytes = Field(HOLD_BYTES, description="Bytes of parked requests at most, in each worker.")
 
     def limits(self) -> HoldLimits:
@@ -78,10 +87,10 @@ class SwitchRequest(RollbackRequest):
 
 
 class MatchBody(Body):
-    header: str | None = None
-    cookie: str | None = None
-    query: str | None = None
-    value: str
+    header: str | None = Field(None, description="Name of a header; or one of the two below.")
+    cookie: str | None = Field(None, description="Name of a cookie.")
+    query: str | None = Field(None, description="Name of a query parameter.")
+    value: str = Field(description="All requests with exactly this value go to the idle pool.")
 
     @model_validator(mode="after")
     def _one_kind(self) -> MatchBody:
@@ -96,8 +105,10 @@ class MatchBody(Body):
 
 class CanaryRequest(ServiceChange):
     weight: int = Field(0, ge=0, le=100, description="Percent of the requests that go to the idle pool.")
-    match: list[MatchBody] = Field(default_factory=list, max_length=32)
-    force: bool = False
+    match: list[MatchBody] = Field(
+        default_factory=list, max_length=32, description="And all requests that match one of these."
+    )
+    force: bool = Field(default=False, description="Also if the idle pool is not proven healthy; recorded.")
 
 
 class HoldRequest(GroupChange, HoldBody):
@@ -105,8 +116,8 @@ class HoldRequest(GroupChange, HoldBody):
 
 
 class UpstreamBody(Body):
-    address: str
-    weight: int = Field(1, ge=0, le=1000)
+    address: str = Field(description="host:port, [v6]:port or unix:/path.")
+    weight: int = Field(1, ge=0, le=1000, description="Its share within the pool; 0 takes no traffic.")
 
 
 def _upstream(value: object) -> object:
@@ -117,15 +128,15 @@ class PoolRequest(Change):
     version: str | None = Field(None, max_length=200, description="Kept as it is if left out.")
     upstreams: list[
         Annotated[UpstreamBody, BeforeValidator(_upstream, json_schema_input_type=UpstreamBody | str)]
-    ] = Field(max_length=4096)
-    force: bool = Field(default=False, description="Also for the active pool.")
+    ] = Field(max_length=4096, description="All of them; they get no traffic before a check has passed.")
+    force: bool = Field(default=False, description="Also for a pool that has traffic; recorded.")
 
     def members(self) -> tuple[Upstream, ...]:
         return tuple(Upstream(each.address, each.weight) for each in self.upstreams)
 
 
-class Empty(Body):
-    """No body is needed."""
+class DrainRequest(Change):
+    pool: str | None = Field(None, description="The idle pool, which it is if left out.")
 
 
 # Answers
@@ -153,12 +164,12 @@ class Switched(Changed):
     from_: str | None = Field(None, alias="from")
     to: str | None = None
     services: list[Moved]
-    sync_milliseconds: float | None = None
-    held_milliseconds: float | None = None
+    sync_milliseconds: float | None = Field(None, description="Of them, to write and sync the new state.")
+    held_milliseconds: float | None = Field(None, description="Of them, with new requests parked.")
     forced: bool | None = None
     dry_run: bool | None = None
-    allowed: bool | None = None
-    refusal: str | None = None
+    allowed: bool | None = Field(None, description="Of a dry run: whether it would be done.")
+    refusal: str | None = Field(None, description="Of a dry run: why it would not be done.")
 
 
 class UpstreamStatus(BaseModel):
@@ -182,7 +193,7 @@ class PoolStatus(BaseModel):
     requests: int
     responses: dict[str, int]
     latency_ms: dict[str, float | None]
-    safe_to_stop: bool
+    safe_to_stop: bool = Field(description="Stopping its upstreams now would disturb nobody.")
     upstreams: list[UpstreamStatus]
 
 
@@ -195,7 +206,7 @@ class ServiceStatus(BaseModel):
     canary: dict[str, Any] | None
     hold: dict[str, Any] | None
     drain: dict[str, Any] | None
-    proxy_errors: int
+    proxy_errors: int = Field(description="Requests that bgproxy answered itself.")
     pools: dict[str, PoolStatus]
 
 
@@ -203,7 +214,7 @@ class WorkerStatus(BaseModel):
     pid: int
     block: int
     state: Literal["serving", "draining"]
-    current: bool
+    current: bool = Field(description="It obeys the newest snapshot that any worker obeys.")
     connections: int
     accepted: int
     parked: int
@@ -253,6 +264,22 @@ class Reloaded(BaseModel):
 class Upgrading(BaseModel):
     pid: int
     detail: str
+
+
+class Liveness(BaseModel):
+    status: Literal["ok"]
+
+
+class Readiness(BaseModel):
+    status: Literal["ready", "not ready"]
+    reasons: list[str]
+
+
+class Document(Answer):
+    """OpenAPI 3.1."""
+
+    openapi: str
+    paths: dict[str, Any]
 
 
 class Problem(Answer):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Any
 
 from bgproxy.admin_api import bodies
 from bgproxy.admin_api.desk import Desk
-from bgproxy.errors import Conflict, ControlError, Invalid
+from bgproxy.errors import Conflict, ControlError, HoldTimedOut, Invalid
 from bgproxy.switch import decide
 from bgproxy.switch.calls import Call
 
@@ -53,9 +54,9 @@ async def set_pool(desk: Desk, call: Call, body: bodies.PoolRequest, path: dict[
     return await desk.board.set_pool(call, name, path["pool"], body.version, body.members(), force=body.force)
 
 
-async def drain(desk: Desk, call: Call, _: bodies.Change, path: dict[str, str]) -> Json:
+async def drain(desk: Desk, call: Call, body: bodies.DrainRequest, path: dict[str, str]) -> Json:
     (name,) = decide.name_services(desk.board.config, path["service"], None)
-    return await desk.board.drain(call, name)
+    return await desk.board.drain(call, name, body.pool)
 
 
 async def reload(desk: Desk, call: Call, _: bodies.Change, __: dict[str, str]) -> Json:
@@ -74,13 +75,13 @@ async def upgrade(desk: Desk, call: Call, _: bodies.Change, __: dict[str, str]) 
     return {"pid": desk.supervisor_pid, "detail": "the program on disk takes over; connections are kept"}
 
 
-async def _counted(desk: Desk, action: str, group: str | None, call: Call, move: Any) -> Json:
+async def _counted(desk: Desk, action: str, group: str | None, call: Call, move: Awaitable[Json]) -> Json:
     try:
-        answer: Json = await move
+        answer = await move
     except ControlError as refusal:
-        key = (action, "timed_out" if type(refusal).__name__ == "HoldTimedOut" else "refused")
-        desk.switches[key] = desk.switches.get(key, 0) + 1
+        if not call.dry_run:
+            desk.switches[action, "timed_out" if isinstance(refusal, HoldTimedOut) else "refused"] += 1
         raise
     if not call.dry_run:
-        desk.switches[action, "done"] = desk.switches.get((action, "done"), 0) + 1
+        desk.switches[action, "done"] += 1
     return answer if group is None else {**answer, "group": group}

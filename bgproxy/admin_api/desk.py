@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -21,4 +22,4 @@ class Desk:
     upgrade: Callable[[], Awaitable[str | None]]
     started_at: float = field(default_factory=time.time)
     # (action, outcome) since the controller started
-    switches: dict[tuple[str, str], int] = field(default_factory=dict)
+    switches: Counter[tuple[str, str]] = field(default_factory=Counter)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
+from aiohttp import web
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 import bgproxy
-from bgproxy.admin_api import bodies
+from bgproxy.admin_api import access, bodies, views
+from bgproxy.admin_api.desk import Desk
 from bgproxy.admin_api.routes import CHANGES, VIEWS, ChangeRoute, ViewRoute
 
 _REF = "#/components/schemas/{model}"
@@ -22,7 +24,7 @@ def document() -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for route in CHANGES:
         paths.setdefault(route.path, {})[route.method.lower()] = _change(route)
-    for view in VIEWS:
+    for view in (*VIEWS, ROUTE):
         paths.setdefault(view.path, {})["get"] = _view(view)
     return {
         "openapi": "3.1.0",
@@ -40,12 +42,20 @@ def document() -> dict[str, Any]:
     }
 
 
+async def get_document(desk: Desk, request: web.Request) -> web.StreamResponse:
+    access.check_host(desk.board.config.admin, request.headers)
+    return views.json(document())
+
+
+ROUTE: Final = ViewRoute("/admin/openapi.json", "This document", get_document, bodies.Document, role=None)
+
+
 # Private
 
 
 def _schemas() -> dict[str, Any]:
     requests: list[type[BaseModel]] = [route.body for route in CHANGES]
-    answers = [route.answer for route in (*CHANGES, *VIEWS)]
+    answers = [route.answer for route in (*CHANGES, *VIEWS, ROUTE)]
     models: Iterable[type[BaseModel]] = dict.fromkeys(
         [*requests, *(each for each in answers if not isinstance(each, str)), bodies.Problem]
     )
@@ -78,14 +88,14 @@ def _view(route: ViewRoute) -> dict[str, Any]:
         content = {route.answer: {"schema": {"type": "string"}}}
     else:
         content = {"application/json": {"schema": _ref(route.answer)}}
+    responses = {"200": {"description": "What is asked for.", "content": content}}
+    if route.also is not None:
+        responses[str(route.also)] = {"description": "The same, and it is bad news.", "content": content}
     return {
         "summary": route.summary,
         "description": "Open to everybody." if route.role is None else f"Needs the role {route.role}.",
         "parameters": _parameters(route.path, route.query),
-        "responses": {
-            "200": {"description": "What is asked for.", "content": content},
-            "default": _problem(),
-        },
+        "responses": {**responses, "default": _problem()},
     }
 
 

@@ -11,7 +11,8 @@ from aiohttp import web
 from bgproxy.errors import ConfigError, ControlError
 
 
-def problem(error: ControlError, *, headers: dict[str, str] | None = None) -> web.Response:
+def problem(error: ControlError) -> web.Response:
+    headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
     if isinstance(error, ConfigError):
         rows = [{"line": each.line, "path": each.path, "message": each.message} for each in error.problems]
         return _response(422, "invalid-configuration", error.title, error.detail, {"problems": rows}, headers)
@@ -19,8 +20,10 @@ def problem(error: ControlError, *, headers: dict[str, str] | None = None) -> we
     return _response(error.status, "-".join(words).lower(), error.title, error.detail, error.extra, headers)
 
 
-def plain_problem(status: int, title: str, detail: str) -> web.Response:
-    return _response(status, "-".join(title.lower().split()), title, detail, {}, None)
+def plain_problem(
+    status: int, title: str, detail: str, *, headers: dict[str, str] | None = None
+) -> web.Response:
+    return _response(status, "-".join(title.lower().split()), title, detail, {}, headers)
 
 
 def _response(

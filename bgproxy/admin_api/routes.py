@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import web
 from pydantic import BaseModel
@@ -14,13 +14,18 @@ from bgproxy.admin_api.desk import Desk
 from bgproxy.model import Role
 from bgproxy.switch.calls import Call
 
+EVENT_STREAM: Final = "text/event-stream"
+
 View = Callable[[Desk, web.Request], Awaitable[web.StreamResponse]]
 Change = Callable[[Desk, Call, Any, dict[str, str]], Awaitable[dict[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
 class ViewRoute:
-    """`answer` is a model, or the media type of what is no JSON. `role` None: open to everybody."""
+    """`answer` is a model, or the media type of what is no JSON; `also` is another status that it comes with.
+
+    `role` None: open to everybody.
+    """
 
     path: str
     summary: str
@@ -28,7 +33,7 @@ class ViewRoute:
     answer: type[BaseModel] | str
     role: Role | None = Role.VIEWER
     query: tuple[str, ...] = ()
-    method: str = "GET"
+    also: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +112,7 @@ CHANGES = (
         "/admin/services/{service}/drain",
         "End the idle pool's upgraded connections now",
         changes.drain,
-        bodies.Change,
+        bodies.DrainRequest,
         bodies.Changed,
     ),
     ChangeRoute(
@@ -146,12 +151,17 @@ VIEWS = (
         "/admin/events",
         "What happens, as it happens",
         stream.get_events,
-        "text/event-stream",
+        EVENT_STREAM,
         query=("after", "follow"),
     ),
     ViewRoute("/metrics", "Prometheus series", views.get_metrics, "text/plain"),
-    ViewRoute("/healthz", "The controller lives", views.get_healthz, bodies.Answer, role=None),
+    ViewRoute("/healthz", "The controller lives", views.get_healthz, bodies.Liveness, role=None),
     ViewRoute(
-        "/readyz", "Every worker serves the current snapshot", views.get_readyz, bodies.Answer, role=None
+        "/readyz",
+        "Every worker serves the current snapshot",
+        views.get_readyz,
+        bodies.Readiness,
+        role=None,
+        also=503,
     ),
 )

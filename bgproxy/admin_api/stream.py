@@ -11,6 +11,7 @@ import orjson
 from aiohttp import web
 
 from bgproxy.admin_api.desk import Desk
+from bgproxy.admin_api.views import NUMBER
 from bgproxy.observability.events import Event
 
 # A comment now and then keeps proxies from closing the stream, and tells us when the reader is gone.
@@ -20,7 +21,7 @@ HEARTBEAT_S: Final = 15.0
 async def get_events(desk: Desk, request: web.Request) -> web.StreamResponse:
     events = desk.board.events
     last = request.headers.get("Last-Event-ID", request.query.get("after", ""))
-    after = int(last) if last.isdigit() else None
+    after = int(last) if NUMBER.fullmatch(last) else None
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
     await response.prepare(request)
     if request.query.get("follow") == "false":

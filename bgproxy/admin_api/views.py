@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from aiohttp import web
@@ -17,6 +18,9 @@ from bgproxy.observability import metrics
 from bgproxy.switch import status
 
 Json = dict[str, Any]
+
+# In 64 bits, as stores keep them.
+NUMBER: Final = re.compile(r"[0-9]{1,18}")
 
 
 async def get_status(desk: Desk, request: web.Request) -> web.Response:  # noqa: ARG001 - one signature
@@ -75,7 +79,7 @@ def _number(request: web.Request, name: str, default: int | None) -> int | None:
     text = request.query.get(name)
     if text is None:
         return default
-    if not text.isdigit() or int(text) < 1:
+    if not NUMBER.fullmatch(text) or int(text) < 1:
         raise Invalid(f"{name} is {text!r}: it has to be a positive number")
     return int(text)
 
@@ -99,7 +103,6 @@ def _status(desk: Desk) -> Json:
 
 def _sample(desk: Desk) -> metrics.Sample:
     board, engine = desk.board, desk.board.engine
-    workers = list(engine.workers())
     services = []
     for service in status.services_status(board):
         name = service["service"]
@@ -121,14 +124,13 @@ def _sample(desk: Desk) -> metrics.Sample:
             for pool, state in service["pools"].items()
         ]
         weight = service["canary"]["weight"] if service["canary"] else 0
-        held = service["hold"] is not None
-        services.append(metrics.ServiceSample(name, weight, held, engine.totals((name,)), pools))
+        services.append(metrics.ServiceSample(name, weight, engine.totals((name,)), pools))
     return metrics.Sample(
         generation=board.desired.generation,
         sequence=engine.sequence if isinstance(engine, EmbeddedEngine) else 0,
         unrouted=engine.totals(UNROUTED),
-        accepted=sum(each.accepted for each in workers),
+        accepted=engine.accepted(),
         services=services,
-        workers=workers,
+        workers=list(engine.workers()),
         switches=dict(desk.switches),
     )

@@ -45,6 +45,9 @@ class Engine(Protocol):
     def totals(self, key: Key) -> Totals:
         """What was counted for a service's own answers, or for one upstream."""
 
+    def accepted(self) -> int:
+        """Clients accepted so far, by workers that have ended as well."""
+
     def ended_holds(self) -> set[int]:
         """The holds that were ended because a limit was reached."""
 

@@ -57,10 +57,13 @@ class EmbeddedEngine:
                     taken[key] = (upstream.slot, upstream.tag)
                     health[key] = upstream.health
         self._slots.restore(taken)
+        self._remember(before)
         return health
 
     def apply(self, snapshot: Snapshot) -> None:
-        self._slots.keep_only(_keys(snapshot))
+        if self.is_live():
+            # Nobody uses what the last snapshot did not name. What this one drops is in use until all obey it.
+            self._slots.keep_only([*self._places, *_keys(snapshot)])
         placed = Snapshot(snapshot.generation, tuple(self._place(service) for service in snapshot.services))
         payload = snapshots.encode(placed)
         self._writer.publish(payload)
@@ -87,6 +90,9 @@ class EmbeddedEngine:
     def totals(self, key: Key) -> Totals:
         place = self._places.get(key)
         return Totals() if place is None else self._reader.totals(*place)
+
+    def accepted(self) -> int:
+        return self._reader.accepted()
 
     def ended_holds(self) -> set[int]:
         return {worker.overflowed for worker in self._reader.workers() if worker.overflowed}

@@ -49,7 +49,6 @@ class PoolSample:
 class ServiceSample:
     service: str
     canary_weight: int
-    held: bool
     own: Totals  # what the proxy answered itself
     pools: list[PoolSample]
 
@@ -74,10 +73,9 @@ def render(sample: Callable[[], Sample]) -> bytes:
     return generate_latest(registry)
 
 
-def names() -> list[str]:
-    """Every series there is, for the reference page and its test."""
-    empty = Sample(0, 0, Totals(), 0, [])
-    return [metric.name for metric in _families(empty)]
+def families(sample: Sample) -> list[Metric]:
+    """Everything that is told of `sample`, in the order in which it is."""
+    return list(_families(sample))
 
 
 class _Collector(Collector):
@@ -124,7 +122,7 @@ def _worker_families(sample: Sample) -> Iterator[Metric]:
     )
     yield GaugeMetricFamily(
         "bgproxy_held_requests",
-        "Requests parked by a hold.",
+        "Requests that a hold keeps parked now.",
         value=sum(each.parked for each in sample.workers),
     )
 
@@ -150,6 +148,9 @@ def _request_families(sample: Sample) -> Iterator[Metric]:
     latency = HistogramMetricFamily(
         "bgproxy_request_duration_seconds", "From the request's head to the response's end.", labels=_POOL
     )
+    held = CounterMetricFamily(
+        "bgproxy_requests_held", "Requests that were parked by a hold.", labels=("service",)
+    )
     for status, count in zip(_CLASSES, sample.unrouted.responses, strict=True):
         requests.add_metric(("", "", "", status), count)
     for service in sample.services:
@@ -164,8 +165,10 @@ def _request_families(sample: Sample) -> Iterator[Metric]:
             bounds = [*(f"{bound / 1e6:g}" for bound in LATENCY_BOUNDS_US), "+Inf"]
             buckets = list(zip(bounds, map(float, itertools.accumulate(total.latency)), strict=True))
             latency.add_metric((service.service, pool.pool), buckets, total.duration_us / 1e6)
+        held.add_metric((service.service,), service.own.held)
     yield requests
     yield latency
+    yield held
 
 
 def _upstream_families(sample: Sample) -> Iterator[Metric]:

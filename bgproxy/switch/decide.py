@@ -10,8 +10,10 @@ import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 
+from bgproxy.config.address import parse_address
 from bgproxy.errors import Conflict, Invalid, NotFound, NotHealthy
-from bgproxy.model import Canary, Config, Desired, Health, Match, Pool, Service, ServiceState
+from bgproxy.model import Canary, Config, Desired, Health, Match, Pool, Service, ServiceState, Upstream
+from bgproxy.switch.compose import pool_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +136,30 @@ def without_canary(desired: Desired, name: str) -> Desired:
     return _with_state(desired, name, replace(state, canary=None))
 
 
-def with_pool(desired: Desired, service: Service, name: str, pool: Pool, *, force: bool) -> Desired:
-    """The state with other upstreams in a pool: the idle one, or with `force` the active one."""
+def placed(upstreams: Iterable[Upstream]) -> tuple[Upstream, ...]:
+    """The upstreams with their addresses as they are written everywhere; `Invalid` if one is wrong."""
+    try:
+        result = tuple(replace(each, address=str(parse_address(each.address))) for each in upstreams)
+    except ValueError as error:
+        raise Invalid(str(error)) from error
+    known: set[str] = set()
+    for each in result:
+        if each.address in known:
+            raise Invalid(f"{each.address} stands twice: name every address once, with its weight")
+        known.add(each.address)
+    return result
+
+
+def with_pool(
+    desired: Desired,
+    service: Service,
+    name: str,
+    version: str | None,
+    upstreams: tuple[Upstream, ...],
+    *,
+    force: bool,
+) -> Desired:
+    """The state with other upstreams in a pool: the idle one, or with `force` any. No version: the same."""
     state = desired.services[service.name]
     if name not in service.pools:
         raise NotFound(f"service {service.name} has no pool {name!r}; {_one_of('pool', service.pools)}")
@@ -145,7 +169,29 @@ def with_pool(desired: Desired, service: Service, name: str, pool: Pool, *, forc
             f"{service.other(name)} and switch, or repeat with force",
             generation=desired.generation,
         )
+    if name != state.active and _has_canary_traffic(state) and not force:
+        raise Conflict(
+            f"{name} carries the canary of {service.name}, and its new upstreams would be unproven: "
+            "end the canary first, or repeat with force",
+            generation=desired.generation,
+        )
+    pool = Pool(pool_of(service, state, name).version if version is None else version, upstreams)
     return _with_state(desired, service.name, replace(state, pools={**state.pools, name: pool}))
+
+
+def drainable(desired: Desired, service: Service, pool: str | None) -> str:
+    """The pool that a drain is about: the idle one, also if it is named."""
+    active = desired.services[service.name].active
+    if pool is None:
+        return service.other(active)
+    if pool not in service.pools:
+        raise NotFound(f"service {service.name} has no pool {pool!r}; {_one_of('pool', service.pools)}")
+    if pool == active:
+        raise Conflict(
+            f"{pool} is the active pool of {service.name}: switch to {service.other(pool)} first",
+            generation=desired.generation,
+        )
+    return pool
 
 
 def drained_now(desired: Desired, name: str, now: float) -> Desired:
@@ -159,6 +205,10 @@ def drained_now(desired: Desired, name: str, now: float) -> Desired:
 def _with_state(desired: Desired, name: str, state: ServiceState) -> Desired:
     generation = desired.generation + 1
     return Desired(generation, {**desired.services, name: replace(state, generation=generation)})
+
+
+def _has_canary_traffic(state: ServiceState) -> bool:
+    return state.canary is not None and bool(state.canary.weight or state.canary.match)
 
 
 def _one_of(what: str, names: Iterable[str]) -> str:

@@ -29,16 +29,18 @@ class Drains:
         self._events = events
         self._drains: dict[str, Drain] = {}
 
-    def begin(self, desired: Desired, service: str) -> None:
-        state = desired.services[service]
-        if state.drain_until is not None:
-            self._drains[service] = Drain(state.drain_until, state.generation)
-
     def resume(self, desired: Desired) -> None:
         """Takes up the drains that a predecessor had begun and that are not over."""
         for name, state in desired.services.items():
             if state.drain_until is not None and state.drain_until + OVERTIME_S > time.time():
-                self.begin(desired, name)
+                self._drains[name] = Drain(state.drain_until, state.generation)
+
+    def follow(self, before: Desired, after: Desired) -> None:
+        """Begins the drains that a change has brought, each with a deadline of its own."""
+        for name, state in after.services.items():
+            known = before.services.get(name)
+            if state.drain_until is not None and (known is None or known.drain_until != state.drain_until):
+                self._drains[name] = Drain(state.drain_until, state.generation)
 
     def is_draining(self, service: str) -> bool:
         return service in self._drains

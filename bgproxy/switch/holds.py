@@ -5,10 +5,12 @@ the workers let go by themselves when the time is up.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from bgproxy.errors import Conflict
 from bgproxy.model import Hold
+from bgproxy.observability.events import EventLog
 from bgproxy.switch.calls import HoldLimits
 
 # Workers let go this much later than the controller, which is to be the first while it lives.
@@ -16,7 +18,11 @@ WORKER_GRACE_S: Final = 1.0
 
 
 class Holds:
-    def __init__(self) -> None:
+    """`publish` tells the engine, which is all that begins or ends a hold."""
+
+    def __init__(self, events: EventLog, publish: Callable[[], None]) -> None:
+        self._events = events
+        self._publish = publish
         self._by_service: dict[str, Hold] = {}
         self._last_id = 0
 
@@ -24,23 +30,38 @@ class Holds:
         """The hold of each service that has one."""
         return self._by_service
 
-    def begin(self, names: Sequence[str], limits: HoldLimits, now: float) -> tuple[int, ...]:
-        """A hold of its own for each service; ids are never used twice, also not by a successor."""
-        ids = []
-        for name in names:
-            self._last_id = max(self._last_id + 1, time.time_ns() // 1000)
-            until = now + limits.timeout_s + WORKER_GRACE_S
-            self._by_service[name] = Hold(self._last_id, until, limits.max_requests, limits.max_bytes)
-            ids.append(self._last_id)
-        return tuple(ids)
-
     def has(self, ids: Sequence[int]) -> bool:
         """True while all of them are on."""
         return {hold.id for hold in self._by_service.values()}.issuperset(ids)
 
-    def end(self, ids: Sequence[int]) -> list[str]:
-        """Ends those that are still on; returns their services."""
-        ended = [name for name, hold in self._by_service.items() if hold.id in ids]
+    def require_free(self, names: Sequence[str]) -> None:
+        held = [name for name in names if name in self._by_service]
+        if held:
+            raise Conflict(f"{', '.join(held)}: already held; wait, or release the hold first")
+
+    def begin(self, names: Sequence[str], limits: HoldLimits) -> tuple[int, ...]:
+        """A hold of its own for each service; ids are never used twice, also not by a successor."""
+        self.require_free(names)
+        until = time.time() + limits.timeout_s + WORKER_GRACE_S
+        ids = []
+        for name in names:
+            self._last_id = max(self._last_id + 1, time.time_ns() // 1000)
+            self._by_service[name] = Hold(self._last_id, until, limits.max_requests, limits.max_bytes)
+            ids.append(self._last_id)
+        self._publish()
+        return tuple(ids)
+
+    def end(self, ids: Sequence[int], why: str) -> None:
+        """Ends those of them that are still on."""
+        ended = self.forget(ids)
+        if ended:
+            self._publish()
         for name in ended:
+            self._events.add("hold", f"requests of {name} go on: {why}", service=name)
+
+    def forget(self, ids: Sequence[int]) -> list[str]:
+        """Leaves them out of the next publication, which the caller makes; returns their services."""
+        forgotten = [name for name, hold in self._by_service.items() if hold.id in ids]
+        for name in forgotten:
             del self._by_service[name]
-        return ended
+        return forgotten

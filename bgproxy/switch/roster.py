@@ -139,10 +139,13 @@ class Roster:
         state = self._desired.services.get(target.service)
         if state is None or state.active != target.pool:
             return
-        mine = [each for each in self.members if (each.service, each.pool) == (target.service, target.pool)]
-        healthy = [each for each in mine if self.health(each) is Health.HEALTHY]
-        policy = self._config.services[target.service].when_unhealthy
-        if not healthy:
+        of_traffic = {
+            each.address: self.health(each)
+            for each in self.members
+            if (each.service, each.pool) == (target.service, target.pool) and each.weight > 0
+        }
+        if target.address in of_traffic and set(of_traffic.values()) == {Health.UNHEALTHY}:
+            policy = self._config.services[target.service].when_unhealthy
             self._events.add(
                 "all_unhealthy",
                 f"no upstream of {target.service}/{target.pool} is healthy: when_unhealthy is {policy}",

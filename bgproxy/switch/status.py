@@ -8,10 +8,11 @@ from bgproxy.engines.base import Engine, Traffic
 from bgproxy.model import Health, Service, ServiceState
 from bgproxy.shared_memory.counters import LATENCY_BOUNDS_US, Totals
 from bgproxy.switch import compose
+from bgproxy.switch.answers import canary_json
 from bgproxy.switch.compose import Member
 from bgproxy.switch.drains import is_safe_to_stop
 from bgproxy.switch.roster import display
-from bgproxy.switch.switchboard import Switchboard, canary_json
+from bgproxy.switch.switchboard import Switchboard
 
 Json = dict[str, Any]
 

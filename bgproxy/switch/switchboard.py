@@ -10,30 +10,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import orjson
 
-from bgproxy.config.address import parse_address
 from bgproxy.engines.base import Engine
-from bgproxy.errors import Conflict, ControlError, HoldTimedOut, Invalid
-from bgproxy.model import Canary, Config, Desired, Match, Pool, Upstream
+from bgproxy.errors import Conflict, NotHealthy
+from bgproxy.model import Config, Desired, Match, Upstream
 from bgproxy.observability.events import EventLog
 from bgproxy.state.base import HistoryEntry, StateStore, StoredResponse
-from bgproxy.switch import compose, decide
+from bgproxy.switch import answers, compose, decide
+from bgproxy.switch.answers import Answer
 from bgproxy.switch.calls import Call, HoldLimits
+from bgproxy.switch.cutover import cut_over
 from bgproxy.switch.decide import Move
 from bgproxy.switch.drains import Drains
 from bgproxy.switch.holds import Holds
 from bgproxy.switch.roster import Roster
-
-logger = logging.getLogger("bgproxy.switch")
-
-Answer = dict[str, Any]
 
 
 class Switchboard:
@@ -54,7 +49,7 @@ class Switchboard:
         self.engine = engine
         self.roster = roster
         self.events = events
-        self.holds = Holds()
+        self.holds = Holds(events, self.publish)
         self.drains = Drains(engine, events)
         self._commits = asyncio.Lock()
         self._claimed: set[str] = set()
@@ -106,64 +101,14 @@ class Switchboard:
     ) -> Answer:
         """All traffic of the services to another pool, in one publication."""
         planned = decide.moves(self.config, self.desired, names, to)
-        return await self._move(call, "switch", planned, force=force, hold=hold)
+        return await cut_over(self, call, "switch", planned, force=force, hold=hold)
 
     async def rollback(
         self, call: Call, names: Sequence[str], *, force: bool = False, hold: HoldLimits | None = None
     ) -> Answer:
         """Back to the pools that were active before."""
         planned = decide.moves_back(self.desired, names)
-        return await self._move(call, "rollback", planned, force=force, hold=hold)
-
-    async def _move(
-        self, call: Call, action: str, planned: list[Move], *, force: bool, hold: HoldLimits | None
-    ) -> Answer:
-        started = time.monotonic()
-        names = [move.service for move in planned]
-        if call.dry_run:
-            return self._dry_run(call, action, planned, force=force)
-        with self._claim(call, names):
-            if not force:
-                await self._require_proof(call, action, planned)
-            held_s = 0.0
-            held: tuple[int, ...] = ()
-            if hold is not None:
-                held = self._hold(names, hold)
-                await self._until_empty(call, action, planned, held, hold)
-                held_s = time.monotonic() - started
-            try:
-                now = time.time()
-                answer = {
-                    "generation": self.desired.generation + 1,
-                    **_route(planned),
-                    "forced": force,
-                    "held_milliseconds": _ms(held_s),
-                }
-                sync_s = await self._commit(
-                    call,
-                    lambda desired: decide.switched(self.config, desired, planned, now),
-                    HistoryEntry(
-                        time=now,
-                        action=action,
-                        services=tuple(names),
-                        actor=call.actor,
-                        reason=call.reason,
-                        from_pool=planned[0].source,
-                        to_pool=planned[0].target,
-                        outcome="done",
-                        duration_ms=_ms(time.monotonic() - started),
-                        forced=force,
-                    ),
-                    answer,
-                )
-            finally:
-                self.holds.end(held)
-                for name in names:
-                    self.drains.begin(self.desired, name)
-                self.publish()
-            total_s = time.monotonic() - started
-        self._tell_of_move(call, action, planned, total_s)
-        return {**answer, "milliseconds": _ms(total_s), "sync_milliseconds": _ms(sync_s)}
+        return await cut_over(self, call, "rollback", planned, force=force, hold=hold)
 
     # Canary
 
@@ -173,9 +118,12 @@ class Switchboard:
         """A share of the traffic, and all that matches, to the idle pool."""
         state = self.desired.services[name]
         idle = self.config.services[name].other(state.active)
+        planned = [Move(name, state.active, idle)]
         with self._claim(call, [name]):
-            if (weight or match) and not force and not call.dry_run:
-                await self._require_proof(call, "canary", [Move(name, state.active, idle)])
+            needs_proof = not force and bool(weight or match)
+            if needs_proof and not call.dry_run:
+                await self._require_proof(call, "canary", planned)
+            refusal = self._refusal("canary", planned) if needs_proof else None
             text = f"canary of {name}: {weight} % to {idle}" + (
                 f", and {len(match)} matches" if match else ""
             )
@@ -184,9 +132,11 @@ class Switchboard:
                 "canary",
                 name,
                 lambda desired: decide.with_canary(desired, name, weight, match),
-                lambda desired: {"canary": canary_json(desired.services[name].canary)},
+                lambda desired: {"canary": answers.canary_json(desired.services[name].canary)},
                 text,
                 to_pool=idle,
+                forced=force,
+                refusal=refusal,
             )
 
     async def end_canary(self, call: Call, name: str) -> Answer:
@@ -213,29 +163,13 @@ class Switchboard:
         force: bool,
     ) -> Answer:
         """Other upstreams for a pool; they start unknown and get no traffic before a check has passed."""
-        service = self.config.services[name]
-        try:
-            placed = tuple(replace(each, address=str(parse_address(each.address))) for each in upstreams)
-        except ValueError as error:
-            raise Invalid(str(error)) from error
-        if len({each.address for each in placed}) < len(placed):
-            raise Invalid(f"an address stands twice in pool {pool_name}")
-
-        def decided(desired: Desired) -> Desired:
-            known = (
-                compose.pool_of(service, desired.services[name], pool_name).version
-                if version is None
-                else version
-            )
-            return decide.with_pool(desired, service, pool_name, Pool(known, placed), force=force)
-
-        decide.with_pool(self.desired, service, pool_name, Pool("", placed), force=force)
+        service, placed = self.config.services[name], decide.placed(upstreams)
         with self._claim(call, [name]):
             return await self._change(
                 call,
                 "pool",
                 name,
-                decided,
+                lambda desired: decide.with_pool(desired, service, pool_name, version, placed, force=force),
                 lambda desired: {
                     "pool": pool_name,
                     "version": desired.services[name].pools[pool_name].version,
@@ -250,48 +184,56 @@ class Switchboard:
     async def hold(self, call: Call, names: Sequence[str], limits: HoldLimits) -> Answer:
         """Parks new requests until they are released, or the time or a limit is up."""
         with self._claim(call, names):
+            self.holds.require_free(names)
             if call.dry_run:
-                return {"dry_run": True, "would": "hold", "allowed": True, "services": list(names)}
-            ids = self._hold(names, limits)
+                return {
+                    **answers.would("hold"),
+                    **answers.named(names),
+                    "generation": self.desired.generation,
+                }
+            await self.store.record(
+                self._entry(call, "hold", names, "done", detail=f"for {limits.timeout_s:g} s")
+            )
+            ids = self.holds.begin(names, limits)
         until = time.time() + limits.timeout_s
-        asyncio.get_running_loop().call_later(limits.timeout_s, self._end_hold, ids, "its time is up")
-        await self.store.record(
-            self._entry(call, "hold", names, "done", detail=f"for {limits.timeout_s:g} s")
-        )
+        asyncio.get_running_loop().call_later(limits.timeout_s, self.holds.end, ids, "its time is up")
         for name in names:
             self.events.add("hold", f"new requests of {name} are held", service=name, until=until)
-        return {"hold": ids[0], **_named(names), "until": until, "generation": self.desired.generation}
+        return {"hold": ids[0], **answers.named(names), "until": until, "generation": self.desired.generation}
 
     async def release_hold(self, call: Call, names: Sequence[str]) -> Answer:
         """Lets parked requests go on to the pool that is active. Ends the hold of a cutover as well."""
+        self._require_generation(call)
         present = self.holds.present()
         ids = tuple(present[name].id for name in names if name in present)
         if not ids:
             raise Conflict(f"{', '.join(names)}: nothing is held", generation=self.desired.generation)
-        released = self.engine.parked()[0]
-        if not call.dry_run:
-            self._end_hold(ids, f"released by {call.actor}")
-            await self.store.record(self._entry(call, "release-hold", names, "done"))
-        return {**_named(names), "released": released, "generation": self.desired.generation}
+        answer = {
+            **answers.named(names),
+            "released": self.engine.parked()[0],
+            "generation": self.desired.generation,
+        }
+        if call.dry_run:
+            return {**answers.would("release-hold"), **answer}
+        self.holds.end(ids, f"released by {call.actor}")
+        await self.store.record(self._entry(call, "release-hold", names, "done"))
+        return answer
 
-    async def drain(self, call: Call, name: str) -> Answer:
+    async def drain(self, call: Call, name: str, pool: str | None = None) -> Answer:
         """Ends what the idle pool still carries of upgraded connections now, not at the deadline."""
-        state = self.desired.services[name]
-        idle = self.config.services[name].other(state.active)
+        service = self.config.services[name]
+        pool = decide.drainable(self.desired, service, pool)
         now = time.time()
         with self._claim(call, [name]):
-            answer = await self._change(
+            return await self._change(
                 call,
                 "drain",
                 name,
                 lambda desired: decide.drained_now(desired, name, now),
-                lambda _: {"pool": idle},
-                f"pool {idle} of {name} drains at once",
-                from_pool=idle,
+                lambda _: {"pool": pool},
+                f"pool {pool} of {name} drains at once",
+                from_pool=pool,
             )
-            self.drains.begin(self.desired, name)
-            self.publish()
-        return answer
 
     # Configuration
 
@@ -300,16 +242,14 @@ class Switchboard:
         before = self.config
         names = [*before.services, *(name for name in config.services if name not in before.services)]
         with self._claim(call, names):
-            changed = describe_changes(before, config)
-            reconciled = compose.reconcile(self.desired, config, before)
+            changed = answers.describe_changes(before, config)
             if not changed:
                 return []
-            generation = self.desired.generation + 1
             entry = self._entry(call, "reload", tuple(config.services), "done", detail="; ".join(changed))
-            await self._write(replace(reconciled, generation=generation), entry, None)
-            self.config = config
-            self.roster.follow(config, self.desired)
-            self.publish()
+            async with self._commits:
+                reconciled = compose.reconcile(self.desired, config, before)
+                generation = self.desired.generation + 1
+                await self._write(replace(reconciled, generation=generation), entry, config=config)
         self.events.add("reload", f"configuration applied: {'; '.join(changed)}", generation=generation)
         return changed
 
@@ -327,67 +267,87 @@ class Switchboard:
         from_pool: str | None = None,
         to_pool: str | None = None,
         forced: bool = False,
+        refusal: NotHealthy | None = None,
     ) -> Answer:
         """Commits and publishes a change of one service."""
         started = time.monotonic()
-        after = decided(self.desired)
-        answer = {"generation": after.generation, "service": name, **described(after)}
+
+        def described_whole(after: Desired) -> Answer:
+            return {"service": name, **described(after)}
+
         if call.dry_run:
-            return {"dry_run": True, "would": action, "allowed": True, **answer}
-        entry = HistoryEntry(
-            time=time.time(),
-            action=action,
-            services=(name,),
-            actor=call.actor,
-            reason=call.reason,
+            after = decided(self.desired)
+            return {
+                **answers.would(action, refusal),
+                "generation": after.generation,
+                **described_whole(after),
+            }
+        entry = replace(
+            self._entry(call, action, [name], "done", detail=text),
             from_pool=from_pool,
             to_pool=to_pool,
-            outcome="done",
             forced=forced,
-            detail=text,
         )
-        await self._commit(call, decided, entry, answer)
-        self.roster.follow(self.config, self.desired)
-        self.publish()
-        self.events.add(action, text, service=name, actor=call.actor, generation=after.generation)
-        return {**answer, "milliseconds": _ms(time.monotonic() - started)}
+        answer, _ = await self._commit(call, decided, entry, described_whole)
+        self.events.add(action, text, service=name, actor=call.actor, generation=answer["generation"])
+        return {**answer, "milliseconds": answers.milliseconds(time.monotonic() - started)}
 
     async def _commit(
-        self, call: Call, decided: Callable[[Desired], Desired], entry: HistoryEntry, answer: Answer
-    ) -> float:
-        """Writes what `decided` makes of the newest state; returns the seconds that it took."""
+        self,
+        call: Call,
+        decided: Callable[[Desired], Desired],
+        entry: HistoryEntry,
+        described: Callable[[Desired], Answer],
+        held: tuple[int, ...] = (),
+    ) -> tuple[Answer, float]:
+        """Puts what `decided` makes of the newest state into force; the answer, and the seconds of the write."""
         started = time.monotonic()
         async with self._commits:
+            self._require_generation(call)
             after = decided(self.desired)
-            answer["generation"] = after.generation
-            stored = None
-            if call.key is not None:
-                stored = StoredResponse(*call.key, 200, orjson.dumps(answer))
-            await self._write(after, entry, stored)
-        return time.monotonic() - started
+            answer = {"generation": after.generation, **described(after)}
+            stored = None if call.key is None else StoredResponse(*call.key, 200, orjson.dumps(answer))
+            await self._write(after, entry, stored, held=held)
+        return answer, time.monotonic() - started
 
-    async def _write(self, after: Desired, entry: HistoryEntry, stored: StoredResponse | None) -> None:
-        # A caller that goes away must not leave a state that is committed and not in force.
-        write = self.store.commit(
-            after, entry, expected_generation=self.desired.generation, idempotency=stored
+    async def _write(
+        self,
+        after: Desired,
+        entry: HistoryEntry,
+        stored: StoredResponse | None = None,
+        *,
+        config: Config | None = None,
+        held: tuple[int, ...] = (),
+    ) -> None:
+        """Commits, then publishes. A caller that goes away waits for both, so that neither is without the other."""
+        write = asyncio.ensure_future(
+            self.store.commit(after, entry, expected_generation=self.desired.generation, idempotency=stored)
         )
-        await asyncio.shield(asyncio.ensure_future(write))
-        self.desired = after
+        gone: asyncio.CancelledError | None = None
+        while not write.done():
+            try:
+                await asyncio.wait((write,))
+            except asyncio.CancelledError as cancelled:
+                gone = cancelled
+        write.result()
+        before, self.desired = self.desired, after
+        self.config = config or self.config
+        self.holds.forget(held)
+        self.drains.follow(before, after)
+        self.roster.follow(self.config, after)
+        self.publish()
+        if gone is not None:
+            raise gone
 
     @contextlib.contextmanager
     def _claim(self, call: Call, names: Sequence[str]) -> Iterator[None]:
         """The right to change these services; `Conflict` for everybody else meanwhile."""
-        generation = self.desired.generation
-        if call.if_generation is not None and call.if_generation != generation:
-            raise Conflict(
-                f"the state is at generation {generation}, not {call.if_generation}: look at it and decide again",
-                generation=generation,
-            )
+        self._require_generation(call)
         busy = self._claimed.intersection(names)
         if busy:
             raise Conflict(
                 f"another change of {', '.join(sorted(busy))} is under way: look at its result and decide again",
-                generation=generation,
+                generation=self.desired.generation,
             )
         self._claimed.update(names)
         try:
@@ -395,73 +355,48 @@ class Switchboard:
         finally:
             self._claimed.difference_update(names)
 
-    async def _require_proof(self, call: Call, action: str, planned: Sequence[Move]) -> None:
+    def _require_generation(self, call: Call) -> None:
+        generation = self.desired.generation
+        if call.if_generation is not None and call.if_generation != generation:
+            raise Conflict(
+                f"the state is at generation {generation}, not {call.if_generation}: look at it and decide again",
+                generation=generation,
+            )
+
+    def _refusal(self, action: str, planned: Sequence[Move]) -> NotHealthy | None:
+        """Why the targets may not have traffic; None if they may."""
         targets = [(move.service, move.target) for move in planned]
         try:
             decide.require_proof(self.roster.proofs(targets), targets, rollback=action == "rollback")
-        except ControlError as refusal:
-            names = [move.service for move in planned]
-            entry = self._entry(call, action, names, "refused", detail=refusal.detail)
-            await self.store.record(replace(entry, from_pool=planned[0].source, to_pool=planned[0].target))
-            self.events.add(
-                action, f"{action} of {', '.join(names)} refused: {refusal.detail}", outcome="refused"
-            )
+        except NotHealthy as refusal:
             refusal.extra["generation"] = self.desired.generation
-            raise
+            return refusal
+        return None
 
-    def _dry_run(self, call: Call, action: str, planned: Sequence[Move], *, force: bool) -> Answer:
-        """What would happen: is it allowed, what would have to drain, how many would notice."""
-        targets = [(move.service, move.target) for move in planned]
-        proofs = self.roster.proofs(targets)
-        refusal: str | None = None
-        try:
-            with self._claim(call, [move.service for move in planned]):
-                if not force:
-                    decide.require_proof(proofs, targets, rollback=action == "rollback")
-        except ControlError as error:
-            refusal = error.detail
-        services: list[Answer] = []
-        for move in planned:
-            traffic = self.engine.traffic(move.service, move.source)
-            canary = self.desired.services[move.service].canary
-            services.append(
-                {
-                    "service": move.service,
-                    "from": move.source,
-                    "to": move.target,
-                    "in_flight": traffic.in_flight,
-                    "tunnels": traffic.tunnels,
-                    "share_of_users_moving": 1.0 - (canary.weight / 100 if canary else 0.0),
-                    "upstreams": [
-                        {"upstream": proof.upstream, "health": proof.health, "reason": proof.reason}
-                        for proof in proofs
-                        if proof.service == move.service
-                    ],
-                }
-            )
-        return {
-            "dry_run": True,
-            "would": action,
-            "allowed": refusal is None,
-            "refusal": refusal,
-            "generation": self.desired.generation,
-            **_route(planned),
-            "share_of_users_moving": max(each["share_of_users_moving"] for each in services),
-            "services": services,
-        }
-
-    def _tell_of_move(self, call: Call, action: str, planned: Sequence[Move], total_s: float) -> None:
-        for move in planned:
-            self.events.add(
-                action,
-                f"{move.service}: {move.source} → {move.target} by {call.actor} in {_ms(total_s):.1f} ms",
-                service=move.service,
-                generation=self.desired.generation,
-                **{"from": move.source, "to": move.target, "milliseconds": _ms(total_s)},
-            )
+    async def _require_proof(self, call: Call, action: str, planned: Sequence[Move]) -> None:
+        refusal = self._refusal(action, planned)
+        if refusal is None:
+            return
+        names = [move.service for move in planned]
+        entry = self._entry(call, action, names, "refused", detail=refusal.detail, planned=planned)
+        await self.store.record(entry)
+        self.events.add(
+            action,
+            f"{action} of {', '.join(names)} refused: {refusal.detail}",
+            service=names[0] if len(names) == 1 else None,
+            outcome="refused",
+        )
+        raise refusal
 
     def _entry(
-        self, call: Call, action: str, names: Sequence[str], outcome: str, *, detail: str = ""
+        self,
+        call: Call,
+        action: str,
+        names: Sequence[str],
+        outcome: str,
+        *,
+        detail: str = "",
+        planned: Sequence[Move] = (),
     ) -> HistoryEntry:
         generation = self.desired.generation
         return HistoryEntry(
@@ -472,107 +407,12 @@ class Switchboard:
             services=tuple(names),
             actor=call.actor,
             reason=call.reason,
+            from_pool=planned[0].source if planned else None,
+            to_pool=planned[0].target if planned else None,
             outcome=outcome,
             detail=detail,
-        )
-
-    # Private: holds
-
-    def _hold(self, names: Sequence[str], limits: HoldLimits) -> tuple[int, ...]:
-        if any(name in self.holds.present() for name in names):
-            raise Conflict(f"{', '.join(names)}: already held", generation=self.desired.generation)
-        ids = self.holds.begin(names, limits, time.time())
-        self.publish()
-        return ids
-
-    def _end_hold(self, ids: tuple[int, ...], why: str) -> None:
-        ended = self.holds.end(ids)
-        if ended:
-            self.publish()
-        for name in ended:
-            self.events.add("hold", f"requests of {name} go on: {why}", service=name)
-
-    async def _until_empty(
-        self, call: Call, action: str, planned: Sequence[Move], held: tuple[int, ...], limits: HoldLimits
-    ) -> None:
-        """Waits until nothing is in flight in the pools that are to be left; else releases to them."""
-        why = ""
-        try:
-            async with asyncio.timeout(limits.timeout_s):
-                while not self._is_empty(planned):
-                    if self.engine.ended_holds().intersection(held):
-                        why = "a limit of the hold was reached"
-                        break
-                    if not self.holds.has(held):
-                        why = "the hold was released"
-                        break
-                    await self.engine.news()
-        except TimeoutError:
-            why = f"it was not empty after {limits.timeout_s:g} s"
-        if not why and self.engine.ended_holds().intersection(held):
-            why = "a limit of the hold was reached"
-        if not why:
-            return
-        left = {move.service: self.engine.traffic(move.service, move.source).in_flight for move in planned}
-        self._end_hold(held, why)
-        names = [move.service for move in planned]
-        source = planned[0].source
-        detail = f"traffic stays on {source}: {why}; in flight: {left}. No request was lost."
-        await self.store.record(
-            replace(
-                self._entry(call, action, names, "timed_out", detail=detail),
-                from_pool=source,
-                to_pool=planned[0].target,
-            )
-        )
-        raise HoldTimedOut(detail, generation=self.desired.generation, in_flight=left)
-
-    def _is_empty(self, planned: Sequence[Move]) -> bool:
-        return self.engine.is_live() is True and all(
-            self.engine.traffic(move.service, move.source).in_flight == 0 for move in planned
         )
 
     def _publish_now(self) -> None:
         self._publish_soon = None
         self.publish()
-
-
-def canary_json(canary: Canary | None) -> Answer | None:
-    if canary is None:
-        return None
-    match = [{rule.kind: rule.name, "value": rule.value} for rule in canary.match]
-    return {"weight": canary.weight, "match": match, "salt": canary.salt}
-
-
-def describe_changes(before: Config, after: Config) -> list[str]:
-    """What an operator would say is different; empty if nothing is."""
-    changes = [f"service {name} removed" for name in before.services if name not in after.services]
-    for name, service in after.services.items():
-        if name not in before.services:
-            changes.append(f"service {name} added")
-        elif before.services[name] != service:
-            changes.append(f"service {name} changed")
-    changes += [
-        f"{what} changed"
-        for what in ("listeners", "workers", "admin", "groups", "resolve_interval_s", "shutdown_timeout_s")
-        if getattr(before, what) != getattr(after, what)
-    ]
-    return changes
-
-
-def _route(planned: Sequence[Move]) -> Answer:
-    sources, targets = {move.source for move in planned}, {move.target for move in planned}
-    return {
-        "service": planned[0].service if len(planned) == 1 else None,
-        "from": sources.pop() if len(sources) == 1 else None,
-        "to": targets.pop() if len(targets) == 1 else None,
-        "services": [{"service": move.service, "from": move.source, "to": move.target} for move in planned],
-    }
-
-
-def _named(names: Sequence[str]) -> Answer:
-    return {"service": names[0] if len(names) == 1 else None, "services": list(names)}
-
-
-def _ms(seconds: float) -> float:
-    return round(seconds * 1000, 3)
