@@ -69,7 +69,7 @@ async def reload(desk: Desk, call: Call, _: bodies.Change, __: dict[str, str]) -
 async def upgrade(desk: Desk, call: Call, _: bodies.Change, __: dict[str, str]) -> Json:
     if call.dry_run:
         raise Invalid("an upgrade has no dry run")
-    refusal = await desk.upgrade()
+    refusal = await desk.upgrade(call)
     if refusal is not None:
         raise Conflict(refusal, generation=desk.board.desired.generation)
     return {"pid": desk.supervisor_pid, "detail": "the program on disk takes over; connections are kept"}

@@ -19,7 +19,7 @@ class Desk:
     supervisor_pid: int
     listeners: list[tuple[str, str, str, bool]]  # name, bind, address, preview
     reload: Callable[[Call], Awaitable[list[str]]]
-    upgrade: Callable[[], Awaitable[str | None]]
+    upgrade: Callable[[Call], Awaitable[str | None]]
     started_at: float = field(default_factory=time.time)
     # (action, outcome) since the controller started
     switches: Counter[tuple[str, str]] = field(default_factory=Counter)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from bgproxy.model import Health, Snapshot
+from bgproxy.model import Snapshot
 from bgproxy.shared_memory.counters import Totals, WorkerView
 
 # (service,), (service, pool) or (service, pool, address)
@@ -30,8 +30,8 @@ class Traffic:
 
 
 class Engine(Protocol):
-    def predecessor(self) -> dict[Key, Health]:
-        """The health by (service, pool, address) that was in force before this controller; empty if none."""
+    def predecessor(self) -> Snapshot | None:
+        """What was in force before this controller; None if nothing was, or nobody can tell."""
 
     def apply(self, snapshot: Snapshot) -> None:
         """Makes `snapshot` the one that traffic obeys; in force when this returns."""

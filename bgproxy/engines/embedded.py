@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from bgproxy.engines.base import Key, Traffic
-from bgproxy.model import Health, PoolView, ServiceView, Snapshot
+from bgproxy.model import PoolView, ServiceView, Snapshot
 from bgproxy.shared_memory import snapshot as snapshots
 from bgproxy.shared_memory.counters import (
     IDLE,
@@ -42,23 +42,20 @@ class EmbeddedEngine:
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(own.fileno(), self._on_bell)
 
-    def predecessor(self) -> dict[Key, Health]:
+    def predecessor(self) -> Snapshot | None:
         current = snapshots.read(self._memory)
         if current is None:
-            return {}
+            return None
         before = snapshots.decode(current[1])
         taken: dict[Key, tuple[int, int]] = {}
-        health: dict[Key, Health] = {}
         for service in before.services:
             taken[service.name,] = (service.slot, service.tag)
             for pool in (service.active, service.idle):
                 for upstream in pool.upstreams:
-                    key = (service.name, pool.name, upstream.address)
-                    taken[key] = (upstream.slot, upstream.tag)
-                    health[key] = upstream.health
+                    taken[service.name, pool.name, upstream.address] = (upstream.slot, upstream.tag)
         self._slots.restore(taken)
         self._remember(before)
-        return health
+        return before
 
     def apply(self, snapshot: Snapshot) -> None:
         if self.is_live():

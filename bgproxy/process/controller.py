@@ -11,7 +11,6 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,14 +22,12 @@ from bgproxy.admin_api.desk import Desk
 from bgproxy.config import load
 from bgproxy.engines.embedded import EmbeddedEngine
 from bgproxy.errors import ConfigError, Conflict, ControlError, Problem, StateError
-from bgproxy.model import Config, Desired
+from bgproxy.model import Config
 from bgproxy.observability.events import EventLog
+from bgproxy.process import beginning
 from bgproxy.process.plan import Plan
 from bgproxy.process.seats import ControllerSeat
-from bgproxy.state.base import HistoryEntry, StateStore
-from bgproxy.state.memory import MemoryStore
-from bgproxy.state.sqlite import SqliteStore
-from bgproxy.switch import compose
+from bgproxy.state.base import ConfigText
 from bgproxy.switch.calls import Call
 from bgproxy.switch.roster import Roster
 from bgproxy.switch.switchboard import Switchboard
@@ -94,16 +91,18 @@ class Controller:
         loop.add_signal_handler(signal.SIGTERM, self._ended.set)
         loop.add_signal_handler(signal.SIGINT, lambda: None)
         config = load.parse(seat.config_text, source=seat.config_path, base=Path(seat.config_path).parent)
-        store = await _open_store(config)
         engine = EmbeddedEngine(seat.memory, seat.bells[:-1], seat.bells[-1])
         events = EventLog()
-        known = engine.predecessor()
-        desired = await _desired(store, config)
+        before = engine.predecessor()
+        text = ConfigText(seat.config_text, seat.config_path)
+        store = await beginning.open_store(config, before)
+        desired = await beginning.desired(store, config, text, before)
         roster = Roster(config, events)
-        roster.restore({key: health for key, health in known.items() if len(key) == 3}, time.time())
+        if before is not None:
+            roster.restore(before, time.time())
         roster.follow(config, desired)
         self._board = Switchboard(config, desired, store, engine, roster, events)
-        if not known:
+        if before is None:
             await roster.until_known(
                 [(name, state.active) for name, state in desired.services.items()], FIRST_CHECKS_S
             )
@@ -115,7 +114,9 @@ class Controller:
         await self._supervisor.open()
         self._start(self._follow_drains())
         events.add(
-            "controller", f"controller {'took over' if known else 'started'}", generation=desired.generation
+            "controller",
+            f"controller {'started' if before is None else 'took over'}",
+            generation=desired.generation,
         )
         await self._ended.wait()
         events.close()
@@ -150,7 +151,7 @@ class Controller:
         _require_reloadable(before, config, self._seat.config_path)
         await self._replan(config)
         try:
-            changed = await self._board.reconfigure(call, config)
+            changed = await self._board.reconfigure(call, config, ConfigText(text, self._seat.config_path))
         except ControlError:
             await self._replan(before)
             raise
@@ -164,9 +165,12 @@ class Controller:
             raise Conflict(answer["error"], generation=self._board.desired.generation)
         self._desk.listeners[:] = [tuple(each) for each in answer["listeners"]]
 
-    async def _upgrade(self) -> str | None:
+    async def _upgrade(self, call: Call) -> str | None:
         answer = await self._supervisor.ask("upgrade")
         refusal: str | None = answer["error"]
+        if refusal is None:
+            await self._board.store.record(self._board.entry(call, "upgrade", (), "done"))
+            self._board.events.add("upgrade", f"the program on disk takes over, by {call.actor}")
         return refusal
 
     def _told(self, message: dict[str, Any]) -> None:
@@ -234,32 +238,6 @@ class SupervisorLine:
                 self._asked.pop(message["id"]).set_result(message)
             else:
                 self._told(message)
-
-
-async def _open_store(config: Config) -> StateStore:
-    if config.state_backend == "memory":
-        return MemoryStore()
-    return await SqliteStore.open(config.state_path)
-
-
-async def _desired(store: StateStore, config: Config) -> Desired:
-    """The stored state under this configuration; the first one is written down before anything is published."""
-    stored = await store.load()
-    reconciled = compose.first(config) if stored is None else compose.reconcile(stored, config, None)
-    if reconciled == stored:
-        return reconciled
-    generation = reconciled.generation + 1
-    desired = replace(reconciled, generation=generation)
-    entry = HistoryEntry(
-        time=time.time(),
-        action="first_start" if stored is None else "start",
-        services=tuple(config.services),
-        actor="bgproxy",
-        outcome="done",
-        detail="active pools as configured" if stored is None else "services changed while bgproxy was down",
-    )
-    await store.commit(desired, entry, expected_generation=generation - 1)
-    return desired
 
 
 def _require_reloadable(before: Config, after: Config, path: str) -> None:

@@ -16,6 +16,7 @@ from bgproxy.model import (
     ServiceState,
     ServiceView,
     Snapshot,
+    Upstream,
     UpstreamView,
 )
 
@@ -93,6 +94,25 @@ def compose(
 def first(config: Config) -> Desired:
     """The state before anybody asked for anything. Its generation, 0, is never published."""
     return Desired(0, {name: ServiceState(service.active) for name, service in config.services.items()})
+
+
+def recovered(config: Config, before: Snapshot) -> Desired:
+    """What the snapshot in force still says of a state that nobody has written down."""
+    services: dict[str, ServiceState] = {}
+    for view in before.services:
+        service = config.services.get(view.name)
+        if service is None or {view.active.name, view.idle.name} != set(service.pools):
+            continue
+        pools = {}
+        for pool in (view.active, view.idle):
+            # A name with several addresses stands there several times.
+            upstreams = tuple(dict.fromkeys(Upstream(each.name, each.weight) for each in pool.upstreams))
+            if Pool(pool.version, upstreams) != service.pools[pool.name]:
+                pools[pool.name] = Pool(pool.version, upstreams)
+        services[view.name] = ServiceState(
+            view.active.name, view.idle.name, view.canary, pools, view.drain_until, before.generation
+        )
+    return reconcile(Desired(before.generation, services), config, config)
 
 
 def reconcile(desired: Desired, config: Config, before: Config | None) -> Desired:

@@ -38,9 +38,9 @@ async def cut_over(
         return _dry_run(board, call, action, planned, force=force)
     started = time.monotonic()
     names = [move.service for move in planned]
-    with board._claim(call, names):
+    with board.claim(call, names):
         if not force:
-            await board._require_proof(call, action, planned)
+            await board.require_proof(call, action, planned)
         held: tuple[int, ...] = ()
         held_s = 0.0
         try:
@@ -49,13 +49,13 @@ async def cut_over(
                 await _empty_old_pools(board, call, action, planned, held, hold.timeout_s)
                 held_s = time.monotonic() - started
                 if not force:  # once more: a target may have fallen ill meanwhile
-                    await board._require_proof(call, action, planned)
+                    await board.require_proof(call, action, planned)
             now = time.time()
-            answer, sync_s = await board._commit(
+            answer, sync_s = await board.commit(
                 call,
                 lambda desired: decide.switched(board.config, desired, planned, now),
                 replace(
-                    board._entry(call, action, names, "done", planned=planned),
+                    board.entry(call, action, names, "done", planned=planned),
                     duration_ms=answers.milliseconds(time.monotonic() - started),
                     forced=force,
                 ),
@@ -103,7 +103,7 @@ async def _empty_old_pools(
     board.holds.end(held, why)
     names = [move.service for move in planned]
     detail = f"traffic stays on {planned[0].source}: {why}; in flight: {left}. No request was lost."
-    await board.store.record(board._entry(call, action, names, "timed_out", detail=detail, planned=planned))
+    await board.store.record(board.entry(call, action, names, "timed_out", detail=detail, planned=planned))
     raise HoldTimedOut(detail, generation=board.desired.generation, in_flight=left)
 
 
@@ -138,8 +138,8 @@ def _is_empty(engine: Engine, planned: Sequence[Move]) -> bool:
 def _dry_run(board: Switchboard, call: Call, action: str, planned: Sequence[Move], *, force: bool) -> Answer:
     refusal: ControlError | None
     try:
-        with board._claim(call, [move.service for move in planned]):
-            refusal = None if force else board._refusal(action, planned)
+        with board.claim(call, [move.service for move in planned]):
+            refusal = None if force else board.refusal(action, planned)
     except Conflict as error:
         refusal = error
     proofs = board.roster.proofs((move.service, move.target) for move in planned)

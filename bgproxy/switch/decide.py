@@ -199,6 +199,18 @@ def drained_now(desired: Desired, name: str, now: float) -> Desired:
     return _with_state(desired, name, replace(desired.services[name], drain_until=now))
 
 
+def require_active_pools(desired: Desired, config: Config) -> None:
+    """Raises `Conflict` if a configuration has lost the pool that a service's traffic is in."""
+    for name, state in desired.services.items():
+        service = config.services.get(name)
+        if service is not None and state.active not in service.pools:
+            raise Conflict(
+                f"{state.active} is the active pool of {name}, and the configuration does not have it any more: "
+                "rename or remove idle pools only, or switch first",
+                generation=desired.generation,
+            )
+
+
 # Private
 
 

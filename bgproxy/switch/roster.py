@@ -7,13 +7,13 @@ decides nothing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Sequence
 
-from bgproxy.engines.base import Key
 from bgproxy.health.prober import Prober, Target, TargetKey, TargetStatus, Transition
 from bgproxy.health.resolver import Resolver
 from bgproxy.health.thresholds import HealthState
-from bgproxy.model import Config, Desired, Health
+from bgproxy.model import Config, Desired, Health, Snapshot
 from bgproxy.observability.events import EventLog
 from bgproxy.switch import compose
 from bgproxy.switch.compose import Member
@@ -33,26 +33,25 @@ class Roster:
         )
         self._config = config
         self._desired: Desired | None = None
+        self._coming: tuple[Config, Desired] | None = None  # whom to meet before they are followed
 
-    def restore(self, known: Mapping[Key, Health], now: float) -> None:
-        """Takes over the health that was in force before; what was unknown stays so."""
-        self._prober.restore(
-            {
-                TargetKey(*key): HealthState(health, now, reason="as known before the restart")
-                for key, health in known.items()
-                if health is not Health.UNKNOWN
-            }
-        )
+    def restore(self, before: Snapshot, now: float) -> None:
+        """Takes over the health and the addresses that were in force before; what was unknown stays so."""
+        known: dict[TargetKey, HealthState] = {}
+        addresses: dict[str, set[str]] = {}
+        for service in before.services:
+            for pool in (service.active, service.idle):
+                for each in pool.upstreams:
+                    addresses.setdefault(each.name, set()).add(each.address)
+                    if each.health is not Health.UNKNOWN:
+                        state = HealthState(each.health, now, reason="as known before the restart")
+                        known[TargetKey(service.name, pool.name, each.address)] = state
+        self._prober.restore(known)
+        self._resolver.restore(addresses)
 
     def follow(self, config: Config, desired: Desired) -> None:
         """Resolves and probes what these name, from now on."""
-        self._config, self._desired = config, desired
-        self._resolver.set_names(
-            upstream.address
-            for service in config.services.values()
-            for pool in service.pools
-            for upstream in compose.pool_of(service, desired.services[service.name], pool).upstreams
-        )
+        self._config, self._desired, self._coming = config, desired, None
         self._update()
 
     def health(self, member: Member) -> Health:
@@ -66,12 +65,70 @@ class Roster:
     def proofs(self, pools: Iterable[tuple[str, str]]) -> list[Proof]:
         """What is known of everybody in these (service, pool) who is to get traffic."""
         assert self._desired is not None  # noqa: S101 - it has been told whom to follow
+        return self._proofs(self._config, self._desired, pools)
+
+    async def until_known(self, pools: Sequence[tuple[str, str]], timeout_s: float) -> None:
+        """Returns when everybody in these pools has been looked up and checked once, or the time is up."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._resolver.until_resolved()
+                await self._prober.check_now(
+                    TargetKey(each.service, each.pool, each.address)
+                    for each in self.members
+                    if (each.service, each.pool) in pools
+                )
+
+    async def meet(
+        self, config: Config, desired: Desired, pools: Sequence[tuple[str, str]], timeout_s: float
+    ) -> list[Proof]:
+        """Looks up and checks those who would be in these pools, beside those who are; says what it found.
+
+        It ends with the next `follow`, of the new state or of the old one.
+        """
+        self._coming = (config, desired)
+        self._update()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._resolver.until_resolved()
+                self._update()
+                await self._prober.check_now(
+                    TargetKey(each.service, each.pool, each.address)
+                    for each in self._members_of(config, desired)
+                    if (each.service, each.pool) in pools and self.health(each) is Health.UNKNOWN
+                )
+        return self._proofs(config, desired, pools)
+
+    async def close(self) -> None:
+        await self._resolver.close()
+        await self._prober.close()
+
+    # Private
+
+    def _update(self) -> None:
+        assert self._desired is not None  # noqa: S101 - it has been told whom to follow
+        states = [(self._config, self._desired)]
+        if self._coming is not None:
+            states.insert(0, self._coming)  # whoever is present already is checked as before
+        self._resolver.set_names(name for state in states for name in _names(*state))
+        self.members = self._members_of(self._config, self._desired)
+        self._prober.set_targets(
+            Target(each.service, each.pool, each.address, config.services[each.service].health)
+            for config, desired in states
+            for each in self._members_of(config, desired)
+        )
+
+    def _members_of(self, config: Config, desired: Desired) -> tuple[Member, ...]:
+        return tuple(compose.members(config, desired, self._resolver.addresses))
+
+    def _proofs(self, config: Config, desired: Desired, pools: Iterable[tuple[str, str]]) -> list[Proof]:
         proofs: list[Proof] = []
+        by_pool: dict[tuple[str, str], list[Member]] = {}
+        for member in self._members_of(config, desired):
+            by_pool.setdefault((member.service, member.pool), []).append(member)
         for service_name, pool_name in pools:
-            service = self._config.services[service_name]
-            pool = compose.pool_of(service, self._desired.services[service_name], pool_name)
-            mine = [each for each in self.members if (each.service, each.pool) == (service_name, pool_name)]
-            for upstream in pool.upstreams:
+            mine = by_pool.get((service_name, pool_name), [])
+            service = config.services[service_name]
+            for upstream in compose.pool_of(service, desired.services[service_name], pool_name).upstreams:
                 if upstream.weight == 0:
                     continue
                 found = [member for member in mine if member.name == upstream.address]
@@ -82,32 +139,6 @@ class Roster:
                     state = self.status(member).state
                     proofs.append(Proof(service_name, pool_name, display(member), state.health, state.reason))
         return proofs
-
-    async def until_known(self, pools: Sequence[tuple[str, str]], timeout_s: float) -> None:
-        """Returns when everybody in these pools has been checked once, or the time is up."""
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._prober.check_now(
-                    TargetKey(each.service, each.pool, each.address)
-                    for each in self.members
-                    if (each.service, each.pool) in pools
-                )
-        except TimeoutError:
-            return
-
-    async def close(self) -> None:
-        await self._resolver.close()
-        await self._prober.close()
-
-    # Private
-
-    def _update(self) -> None:
-        assert self._desired is not None  # noqa: S101 - it has been told whom to follow
-        self.members = tuple(compose.members(self._config, self._desired, self._resolver.addresses))
-        self._prober.set_targets(
-            Target(each.service, each.pool, each.address, self._config.services[each.service].health)
-            for each in self.members
-        )
 
     def _on_addresses(self, name: str, addresses: tuple[str, ...]) -> None:
         self._events.add("resolve", f"{name} is now {', '.join(addresses) or 'nowhere'}")
@@ -158,3 +189,13 @@ class Roster:
 def display(member: Member) -> str:
     """The name, with the address behind it where that says more."""
     return member.name if member.name == member.address else f"{member.name} ({member.address})"
+
+
+def _names(config: Config, desired: Desired) -> list[str]:
+    """Every address as configured, or as set through the API."""
+    return [
+        upstream.address
+        for service in config.services.values()
+        for pool in service.pools
+        for upstream in compose.pool_of(service, desired.services[service.name], pool).upstreams
+    ]

@@ -13,14 +13,15 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Final
 
 import orjson
 
 from bgproxy.engines.base import Engine
 from bgproxy.errors import Conflict, NotHealthy
-from bgproxy.model import Config, Desired, Match, Upstream
+from bgproxy.model import Config, Desired, Health, Match, Upstream
 from bgproxy.observability.events import EventLog
-from bgproxy.state.base import HistoryEntry, StateStore, StoredResponse
+from bgproxy.state.base import ConfigText, HistoryEntry, StateStore, StoredResponse
 from bgproxy.switch import answers, compose, decide
 from bgproxy.switch.answers import Answer
 from bgproxy.switch.calls import Call, HoldLimits
@@ -29,6 +30,9 @@ from bgproxy.switch.decide import Move
 from bgproxy.switch.drains import Drains
 from bgproxy.switch.holds import Holds
 from bgproxy.switch.roster import Roster
+
+# How long those who come into an active pool have to prove themselves, before the change is refused.
+INTRODUCTION_S: Final = 5.0
 
 
 class Switchboard:
@@ -119,11 +123,11 @@ class Switchboard:
         state = self.desired.services[name]
         idle = self.config.services[name].other(state.active)
         planned = [Move(name, state.active, idle)]
-        with self._claim(call, [name]):
+        with self.claim(call, [name]):
             needs_proof = not force and bool(weight or match)
             if needs_proof and not call.dry_run:
-                await self._require_proof(call, "canary", planned)
-            refusal = self._refusal("canary", planned) if needs_proof else None
+                await self.require_proof(call, "canary", planned)
+            refusal = self.refusal("canary", planned) if needs_proof else None
             text = f"canary of {name}: {weight} % to {idle}" + (
                 f", and {len(match)} matches" if match else ""
             )
@@ -140,7 +144,7 @@ class Switchboard:
             )
 
     async def end_canary(self, call: Call, name: str) -> Answer:
-        with self._claim(call, [name]):
+        with self.claim(call, [name]):
             return await self._change(
                 call,
                 "canary",
@@ -164,12 +168,18 @@ class Switchboard:
     ) -> Answer:
         """Other upstreams for a pool; they start unknown and get no traffic before a check has passed."""
         service, placed = self.config.services[name], decide.placed(upstreams)
-        with self._claim(call, [name]):
+
+        def decided(desired: Desired) -> Desired:
+            return decide.with_pool(desired, service, pool_name, version, placed, force=force)
+
+        with self.claim(call, [name]):
+            if pool_name == self.desired.services[name].active and not call.dry_run:
+                await self._introduce(self.config, decided(self.desired), refuse=False)
             return await self._change(
                 call,
                 "pool",
                 name,
-                lambda desired: decide.with_pool(desired, service, pool_name, version, placed, force=force),
+                decided,
                 lambda desired: {
                     "pool": pool_name,
                     "version": desired.services[name].pools[pool_name].version,
@@ -183,7 +193,7 @@ class Switchboard:
 
     async def hold(self, call: Call, names: Sequence[str], limits: HoldLimits) -> Answer:
         """Parks new requests until they are released, or the time or a limit is up."""
-        with self._claim(call, names):
+        with self.claim(call, names):
             self.holds.require_free(names)
             if call.dry_run:
                 return {
@@ -192,7 +202,7 @@ class Switchboard:
                     "generation": self.desired.generation,
                 }
             await self.store.record(
-                self._entry(call, "hold", names, "done", detail=f"for {limits.timeout_s:g} s")
+                self.entry(call, "hold", names, "done", detail=f"for {limits.timeout_s:g} s")
             )
             ids = self.holds.begin(names, limits)
         until = time.time() + limits.timeout_s
@@ -203,7 +213,7 @@ class Switchboard:
 
     async def release_hold(self, call: Call, names: Sequence[str]) -> Answer:
         """Lets parked requests go on to the pool that is active. Ends the hold of a cutover as well."""
-        self._require_generation(call)
+        self.require_generation(call)
         present = self.holds.present()
         ids = tuple(present[name].id for name in names if name in present)
         if not ids:
@@ -216,7 +226,7 @@ class Switchboard:
         if call.dry_run:
             return {**answers.would("release-hold"), **answer}
         self.holds.end(ids, f"released by {call.actor}")
-        await self.store.record(self._entry(call, "release-hold", names, "done"))
+        await self.store.record(self.entry(call, "release-hold", names, "done"))
         return answer
 
     async def drain(self, call: Call, name: str, pool: str | None = None) -> Answer:
@@ -224,7 +234,7 @@ class Switchboard:
         service = self.config.services[name]
         pool = decide.drainable(self.desired, service, pool)
         now = time.time()
-        with self._claim(call, [name]):
+        with self.claim(call, [name]):
             return await self._change(
                 call,
                 "drain",
@@ -237,23 +247,46 @@ class Switchboard:
 
     # Configuration
 
-    async def reconfigure(self, call: Call, config: Config) -> list[str]:
-        """Applies another configuration; returns what changed, in words. Active pools stay."""
+    async def reconfigure(self, call: Call, config: Config, text: ConfigText) -> list[str]:
+        """Applies another configuration; returns what changed, in words. Active pools stay.
+
+        New upstreams of an active pool are proven before they carry traffic: refused with `NotHealthy` if
+        nobody of a pool that serves now would be healthy afterwards.
+        """
         before = self.config
         names = [*before.services, *(name for name in config.services if name not in before.services)]
-        with self._claim(call, names):
+        with self.claim(call, names):
             changed = answers.describe_changes(before, config)
             if not changed:
                 return []
-            entry = self._entry(call, "reload", tuple(config.services), "done", detail="; ".join(changed))
+            decide.require_active_pools(self.desired, config)
+            await self._introduce(config, compose.reconcile(self.desired, config, before), refuse=True)
+            entry = self.entry(call, "reload", tuple(config.services), "done", detail="; ".join(changed))
             async with self._commits:
                 reconciled = compose.reconcile(self.desired, config, before)
                 generation = self.desired.generation + 1
-                await self._write(replace(reconciled, generation=generation), entry, config=config)
+                await self._write(replace(reconciled, generation=generation), entry, config=(config, text))
         self.events.add("reload", f"configuration applied: {'; '.join(changed)}", generation=generation)
         return changed
 
     # Private: changes
+
+    async def _introduce(self, config: Config, after: Desired, *, refuse: bool) -> None:
+        """Has those who come into an active pool checked first, so that it is never without anybody."""
+        stay = [name for name, state in after.services.items() if name in self.desired.services]
+        pools = [(name, after.services[name].active) for name in stay]
+        serving = {
+            (proof.service, proof.pool)
+            for proof in self.roster.proofs(pools)
+            if proof.health is Health.HEALTHY
+        }
+        try:
+            met = await self.roster.meet(config, after, pools, INTRODUCTION_S)
+            if refuse:
+                decide.require_proof(met, serving, rollback=True)
+        except BaseException:
+            self.roster.follow(self.config, self.desired)
+            raise
 
     async def _change(
         self,
@@ -283,16 +316,16 @@ class Switchboard:
                 **described_whole(after),
             }
         entry = replace(
-            self._entry(call, action, [name], "done", detail=text),
+            self.entry(call, action, [name], "done", detail=text),
             from_pool=from_pool,
             to_pool=to_pool,
             forced=forced,
         )
-        answer, _ = await self._commit(call, decided, entry, described_whole)
+        answer, _ = await self.commit(call, decided, entry, described_whole)
         self.events.add(action, text, service=name, actor=call.actor, generation=answer["generation"])
         return {**answer, "milliseconds": answers.milliseconds(time.monotonic() - started)}
 
-    async def _commit(
+    async def commit(
         self,
         call: Call,
         decided: Callable[[Desired], Desired],
@@ -303,7 +336,7 @@ class Switchboard:
         """Puts what `decided` makes of the newest state into force; the answer, and the seconds of the write."""
         started = time.monotonic()
         async with self._commits:
-            self._require_generation(call)
+            self.require_generation(call)
             after = decided(self.desired)
             answer = {"generation": after.generation, **described(after)}
             stored = None if call.key is None else StoredResponse(*call.key, 200, orjson.dumps(answer))
@@ -316,12 +349,18 @@ class Switchboard:
         entry: HistoryEntry,
         stored: StoredResponse | None = None,
         *,
-        config: Config | None = None,
+        config: tuple[Config, ConfigText] | None = None,
         held: tuple[int, ...] = (),
     ) -> None:
         """Commits, then publishes. A caller that goes away waits for both, so that neither is without the other."""
         write = asyncio.ensure_future(
-            self.store.commit(after, entry, expected_generation=self.desired.generation, idempotency=stored)
+            self.store.commit(
+                after,
+                entry,
+                expected_generation=self.desired.generation,
+                idempotency=stored,
+                config=config and config[1],
+            )
         )
         gone: asyncio.CancelledError | None = None
         while not write.done():
@@ -331,7 +370,7 @@ class Switchboard:
                 gone = cancelled
         write.result()
         before, self.desired = self.desired, after
-        self.config = config or self.config
+        self.config = config[0] if config else self.config
         self.holds.forget(held)
         self.drains.follow(before, after)
         self.roster.follow(self.config, after)
@@ -340,9 +379,9 @@ class Switchboard:
             raise gone
 
     @contextlib.contextmanager
-    def _claim(self, call: Call, names: Sequence[str]) -> Iterator[None]:
+    def claim(self, call: Call, names: Sequence[str]) -> Iterator[None]:
         """The right to change these services; `Conflict` for everybody else meanwhile."""
-        self._require_generation(call)
+        self.require_generation(call)
         busy = self._claimed.intersection(names)
         if busy:
             raise Conflict(
@@ -355,7 +394,7 @@ class Switchboard:
         finally:
             self._claimed.difference_update(names)
 
-    def _require_generation(self, call: Call) -> None:
+    def require_generation(self, call: Call) -> None:
         generation = self.desired.generation
         if call.if_generation is not None and call.if_generation != generation:
             raise Conflict(
@@ -363,7 +402,7 @@ class Switchboard:
                 generation=generation,
             )
 
-    def _refusal(self, action: str, planned: Sequence[Move]) -> NotHealthy | None:
+    def refusal(self, action: str, planned: Sequence[Move]) -> NotHealthy | None:
         """Why the targets may not have traffic; None if they may."""
         targets = [(move.service, move.target) for move in planned]
         try:
@@ -373,12 +412,12 @@ class Switchboard:
             return refusal
         return None
 
-    async def _require_proof(self, call: Call, action: str, planned: Sequence[Move]) -> None:
-        refusal = self._refusal(action, planned)
+    async def require_proof(self, call: Call, action: str, planned: Sequence[Move]) -> None:
+        refusal = self.refusal(action, planned)
         if refusal is None:
             return
         names = [move.service for move in planned]
-        entry = self._entry(call, action, names, "refused", detail=refusal.detail, planned=planned)
+        entry = self.entry(call, action, names, "refused", detail=refusal.detail, planned=planned)
         await self.store.record(entry)
         self.events.add(
             action,
@@ -388,7 +427,7 @@ class Switchboard:
         )
         raise refusal
 
-    def _entry(
+    def entry(
         self,
         call: Call,
         action: str,

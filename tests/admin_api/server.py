@@ -17,7 +17,7 @@ from bgproxy.admin_api import app, openapi
 from bgproxy.admin_api.desk import Desk
 from bgproxy.model import Admin, Config, Role, Token
 from bgproxy.switch.calls import Call
-from tests.switch.stage import Stage, stage
+from tests.switch.stage import TEXT, Stage, stage
 
 DOCUMENT = openapi.document()
 SECRETS = {role: f"secret-of-{role}-0123456789" for role in Role}
@@ -109,9 +109,9 @@ async def serving(
 
         async def reload(call: Call) -> list[str]:
             server.reloads.append(call)
-            return await below.board.reconfigure(call, replace(below.board.config, workers=9))
+            return await below.board.reconfigure(call, replace(below.board.config, workers=9), TEXT)
 
-        async def upgrade() -> str | None:
+        async def upgrade(_: Call) -> str | None:
             return server.refusal
 
         desk = Desk(below.board, 4711, [("public", "0.0.0.0:80", "127.0.0.1:8080", False)], reload, upgrade)

@@ -1,4 +1,4 @@
-# ruff: noqa: ASYNC240 - nothing else runs on the loop of a test
+
 """What other processes do to a state file: `python -m tests.state.child ACT PATH`, one line of output per fact."""
 
 from __future__ import annotations

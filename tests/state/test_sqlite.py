@@ -1,4 +1,4 @@
-# ruff: noqa: ASYNC240 - nothing else runs on the loop of a test
+
 from __future__ import annotations
 
 import asyncio

@@ -40,7 +40,7 @@ from bgproxy.shared_memory.counters import (
 )
 from bgproxy.shared_memory.layout import SharedMemory
 from bgproxy.shared_memory.wake import Bell
-from bgproxy.state.base import HistoryEntry
+from bgproxy.state.base import ConfigText, HistoryEntry
 from bgproxy.state.memory import MemoryStore
 from bgproxy.switch import compose
 from bgproxy.switch.calls import Call
@@ -51,6 +51,7 @@ from bgproxy.switch.switchboard import Switchboard
 PATIENCE_S = 10.0
 
 CALL = Call("tester", "because")
+TEXT = ConfigText("services: {}\n", "bgproxy.yaml")  # of a configuration that is given as a value
 # One check decides, and only those that a test asks for come in time.
 CHECK = HealthCheck(kind="tcp", interval_s=3600.0, timeout_s=PATIENCE_S, healthy_after=1, unhealthy_after=1)
 

@@ -9,7 +9,7 @@ from bgproxy.model import Desired, ServiceState
 from bgproxy.switch import drains
 from bgproxy.switch.drains import Drains, is_safe_to_stop
 
-from .stage import CALL, Stage
+from .stage import CALL, TEXT, Stage
 
 
 def is_safe(web: Stage, pool: str = "blue", *, in_use: bool = False) -> bool:
@@ -77,7 +77,7 @@ async def test_a_drain_of_a_service_that_was_removed_is_over(shop: Stage) -> Non
     shop.worker.obedient = False
     board = shop.board
     services = {"web": shop.config.services["web"]}
-    await board.reconfigure(CALL, replace(shop.config, services=services, groups={}))
+    await board.reconfigure(CALL, replace(shop.config, services=services, groups={}), TEXT)
     assert board.drains.check(board.config, board.desired)
     assert board.drains.next_deadline() is None
 

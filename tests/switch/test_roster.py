@@ -120,15 +120,17 @@ async def test_a_spare_upstream_does_not_count(wide: Stage) -> None:
 
 
 async def test_what_was_known_before_is_known_again_and_what_was_not_is_not(web: Stage) -> None:
-    addresses = {pool: web.backends[f"web/{pool}/0"].address for pool in ("blue", "green")}
-    successor = Roster(web.config, EventLog())
-    successor.restore(
-        {
-            ("web", "blue", addresses["blue"]): Health.UNHEALTHY,
-            ("web", "green", addresses["green"]): Health.UNKNOWN,
-        },
-        now=1000.0,
+    known = {"blue": Health.UNHEALTHY, "green": Health.UNKNOWN}
+    before = compose.compose(
+        web.config,
+        web.board.desired,
+        web.board.roster.members,
+        lambda member: known[member.pool],
+        {},
+        lambda _: False,
     )
+    successor = Roster(web.config, EventLog())
+    successor.restore(before, now=1000.0)
     successor.follow(web.config, web.board.desired)
     blue, green = (successor.status(member).state for member in successor.members)
     await successor.close()

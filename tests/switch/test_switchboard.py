@@ -11,7 +11,7 @@ from bgproxy.model import Canary, Health, Match, Pool, Service, Upstream
 from bgproxy.switch.calls import HoldLimits
 from bgproxy.switch.switchboard import Switchboard
 
-from .stage import CALL, CHECK, PATIENCE_S, Stage, of_health
+from .stage import CALL, CHECK, PATIENCE_S, TEXT, Stage, of_health
 
 
 async def test_a_switch_is_in_force_and_stored_when_it_is_answered(web: Stage) -> None:
@@ -192,7 +192,7 @@ async def test_a_store_that_fails_leaves_the_old_state_in_force_and_publishes_no
         web.board.set_canary(CALL, "web", 10, ()),
         web.board.set_pool(CALL, "web", "green", None, (Upstream("127.0.0.1:1"),), force=False),
         web.board.drain(CALL, "web"),
-        web.board.reconfigure(CALL, replace(web.config, workers=7)),
+        web.board.reconfigure(CALL, replace(web.config, workers=7), TEXT),
     )
     for change in changes:
         with pytest.raises(StateError):
@@ -469,7 +469,7 @@ async def test_another_configuration_keeps_the_active_pools(web: Stage) -> None:
     )
     config = replace(web.config, services={**web.config.services, "extra": extra}, workers=3)
 
-    changed = await web.board.reconfigure(CALL, config)
+    changed = await web.board.reconfigure(CALL, config, TEXT)
 
     assert changed == ["service extra added", "workers changed"]
     assert (web.active("web"), web.active("extra")) == ("green", "a")
@@ -478,7 +478,7 @@ async def test_another_configuration_keeps_the_active_pools(web: Stage) -> None:
 
 
 async def test_the_same_configuration_changes_nothing(web: Stage) -> None:
-    assert await web.board.reconfigure(CALL, web.config) == []
+    assert await web.board.reconfigure(CALL, web.config, TEXT) == []
     assert web.board.desired.generation == 1
 
 
@@ -487,7 +487,7 @@ async def test_no_configuration_is_applied_in_the_middle_of_a_change(web: Stage)
     change = asyncio.ensure_future(web.board.switch(CALL, ["web"]))
     await web.store.asked.wait()
     with pytest.raises(Conflict, match="under way"):
-        await web.board.reconfigure(CALL, replace(web.config, workers=3))
+        await web.board.reconfigure(CALL, replace(web.config, workers=3), TEXT)
     web.store.open.set()
     await change
 
