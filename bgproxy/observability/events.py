@@ -1,17 +1,20 @@
 """What has happened since the controller started, for those who follow it live.
 
-The history in the state store is the record; this is the news. Ids grow for ever, also across a restart
+The history in the state store is the record; this is the news. Each event is a line of the log, too. Ids grow for ever, also across a restart
 of the controller, so that a follower can resume where it was.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Any, Final
+
+logger = logging.getLogger("bgproxy.events")
 
 KEPT: Final = 1000
 # A follower that is this many events behind is cut off; it resumes from what is kept.
@@ -41,6 +44,7 @@ class EventLog:
         self._last_id = max(self._last_id + 1, int(now * 1_000_000))
         event = Event(self._last_id, now, kind, service, text, data)
         self._events.append(event)
+        logger.info("%s: %s", kind, text)
         for follower in list(self._followers):
             if follower.qsize() < BEHIND:
                 follower.put_nowait(event)

@@ -181,10 +181,11 @@ class Controller:
         try:
             changed = await self._reload(Call(actor="SIGHUP"))
         except ControlError as error:
-            logger.error("reload refused, nothing is changed: %s", error.detail)  # noqa: TRY400 - no defect of ours
-            self._board.events.add("reload", f"reload refused: {error.detail}", outcome="refused")
-        else:
-            logger.info("reload: %s", "; ".join(changed) or "nothing has changed")
+            text = f"reload refused, nothing is changed: {error.detail}"
+            self._board.events.add("reload", text, outcome="refused")
+            return
+        if not changed:
+            logger.info("reload: nothing has changed")
 
     def _start(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -100,7 +100,7 @@ def require_proof(proofs: Sequence[Proof], targets: Iterable[tuple[str, str]], *
             for proof in failed
         )
         raise NotHealthy(
-            f"{reasons}. Mend it and try again, or repeat with force to switch anyway.",
+            f"{reasons}. Mend it and try again.",
             upstreams=[asdict(proof) for proof in failed],
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bgproxy.engines.base import Engine, Traffic
-from bgproxy.model import Health, Service, ServiceState
+from bgproxy.model import Health, Service, ServiceState, Upstream
 from bgproxy.shared_memory.counters import LATENCY_BOUNDS_US, Totals
 from bgproxy.switch import compose
 from bgproxy.switch.answers import canary_json
@@ -15,15 +15,21 @@ from bgproxy.switch.roster import display
 from bgproxy.switch.switchboard import Switchboard
 
 Json = dict[str, Any]
+PoolKey = tuple[str, str]  # service, pool
 
 RESPONSE_CLASSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
 
 
 def services_status(board: Switchboard) -> list[Json]:
-    by_pool: dict[tuple[str, str], list[Member]] = {}
+    by_pool: dict[PoolKey, list[Member]] = {}
     for member in board.roster.members:
         by_pool.setdefault((member.service, member.pool), []).append(member)
-    return [_service(board, service, by_pool) for service in board.config.services.values()]
+    proofs = board.roster.proofs(
+        (service.name, pool) for service in board.config.services.values() for pool in service.pools
+    )
+    sick = {(proof.service, proof.pool) for proof in proofs if proof.health is not Health.HEALTHY}
+    healthy = {(proof.service, proof.pool) for proof in proofs} - sick
+    return [_service(board, service, by_pool, healthy) for service in board.config.services.values()]
 
 
 def workers_status(engine: Engine) -> list[Json]:
@@ -59,12 +65,17 @@ def quantile_ms(latency: list[int], share: float) -> float | None:
 # Private
 
 
-def _service(board: Switchboard, service: Service, by_pool: dict[tuple[str, str], list[Member]]) -> Json:
+def _service(
+    board: Switchboard, service: Service, by_pool: dict[PoolKey, list[Member]], healthy: set[PoolKey]
+) -> Json:
     state = board.desired.services[service.name]
     hold = board.holds.present().get(service.name)
     idle = service.other(state.active)
     pools = {
-        name: _pool(board, service, state, name, by_pool.get((service.name, name), []))
+        name: {
+            **_pool(board, service, state, name, by_pool.get((service.name, name), [])),
+            "healthy": (service.name, name) in healthy,
+        }
         for name in (state.active, idle)
     }
     drain = None
@@ -98,11 +109,12 @@ def _pool(board: Switchboard, service: Service, state: ServiceState, name: str, 
         upstreams.append(_upstream(board, member, counted))
     traffic: Traffic = board.engine.traffic(service.name, name)
     is_idle = name != state.active
-    proofs = board.roster.proofs([(service.name, name)])
+    pool = compose.pool_of(service, state, name)
+    resolved = {member.name for member in mine}
+    upstreams += [_unresolved(each) for each in pool.upstreams if each.address not in resolved]
     return {
-        "version": compose.pool_of(service, state, name).version,
+        "version": pool.version,
         "role": "idle" if is_idle else "active",
-        "healthy": bool(proofs) and all(proof.health is Health.HEALTHY for proof in proofs),
         "in_flight": traffic.in_flight,
         "tunnels": traffic.tunnels,
         "requests": totals.requests,
@@ -126,4 +138,18 @@ def _upstream(board: Switchboard, member: Member, counted: Totals) -> Json:
         "in_flight": counted.in_flight,
         "requests": counted.requests,
         "failures": counted.connect_failed + counted.reset + counted.timed_out + counted.invalid,
+    }
+
+
+def _unresolved(upstream: Upstream) -> Json:
+    return {
+        "upstream": upstream.address,
+        "address": "",
+        "weight": upstream.weight,
+        "health": Health.UNKNOWN,
+        "reason": "its name does not resolve",
+        "since": 0.0,
+        "in_flight": 0,
+        "requests": 0,
+        "failures": 0,
     }

@@ -124,6 +124,23 @@ async def test_a_drained_side_can_be_stopped_as_soon_as_it_is_said_to_be_safe(tm
         assert_nothing_lost(await here.end_load())
 
 
+async def test_a_reload_that_replaces_every_upstream_of_the_active_pool_loses_nothing(tmp_path: Path) -> None:
+    """The new ones are proven before they get traffic, and the old ones have it until then."""
+    async with scene(tmp_path) as here:
+        config = yaml.safe_load(here.proxy.config_path.read_text())
+        blue, green = (config["services"]["web"]["pools"][side] for side in ("blue", "green"))
+        await here.start_load(clients=32)
+        for first, second in ((green, blue), (blue, green), (green, blue)):
+            config["services"]["web"]["pools"]["blue"] = {**first, "version": "replaced"}
+            config["services"]["web"]["pools"]["green"] = {**second, "version": "replaced"}
+            here.proxy.config_path.write_text(yaml.safe_dump(config))
+            code, answer = await here.proxy.call("POST", "/admin/reload")
+            assert code == 200, answer
+            await here.until_answered(300)
+        ledger = await here.end_load()
+        assert (ledger.errors(), ledger.duplicates(), ledger.unprocessed()) == ([], [], [])
+
+
 async def until_serving(here: Scene, count: int) -> None:
     async with asyncio.timeout(PATIENCE_S):
         while len(await here.workers()) != count:

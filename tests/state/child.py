@@ -1,4 +1,3 @@
-
 """What other processes do to a state file: `python -m tests.state.child ACT PATH`, one line of output per fact."""
 
 from __future__ import annotations
