@@ -36,6 +36,7 @@ from bgproxy.config.values import (
     Token,
     UpstreamAddress,
     Workers,
+    auto_workers,
 )
 
 TOKEN_CHARACTERS = 16
@@ -291,7 +292,9 @@ class File(Settings):
     """The configuration of bgproxy."""
 
     workers: Workers = Field(
-        _CONFIG.workers, description="Processes that carry traffic; `auto` is one for each core."
+        default_factory=auto_workers,
+        json_schema_extra={"default": "auto"},
+        description="Processes that carry traffic; `auto` is one for each core.",
     )
     listeners: list[Listener] = Field(
         [Listener(name="public", bind="0.0.0.0:8080")], min_length=1, description="Where requests come in."

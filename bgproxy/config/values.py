@@ -33,7 +33,7 @@ _PATH = re.compile(r"/[!-\"$->@-~]*")  # visible ASCII without "?" and "#"
 _TARGET = re.compile(r"/[!-\"$-~]*")  # the same with a query
 _STATUS = re.compile(r"([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?")
 _WHOLE_NUMBER = re.compile(r"[0-9]{1,9}")
-_WORKERS = 1024  # more processes than any machine has cores for
+_WORKERS = 32  # the shared memory has room for four times as many, for those that drain
 _TEXT = {"type": "string"}
 
 
@@ -55,13 +55,18 @@ def _boolean(value: object) -> object:
 
 def _workers(value: object) -> object:
     if value == "auto":
-        return min(_cores(), _WORKERS)
+        return auto_workers()
     count = _whole_number(value)
     if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= _WORKERS:
         raise ValueError(
             f"{value!r} is not a number of workers: write auto, or a number from 1 to {_WORKERS}"
         )
     return count
+
+
+def auto_workers() -> int:
+    """One for each core."""
+    return min(_cores(), _WORKERS)
 
 
 def _cores() -> int:

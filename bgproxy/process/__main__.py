@@ -9,6 +9,7 @@ import argparse
 import json
 import logging
 import os
+import resource
 import socket
 import sys
 from typing import Final
@@ -26,6 +27,9 @@ from bgproxy.shared_memory.wake import Bell
 logger = logging.getLogger("bgproxy.supervisor")
 
 EXIT_LISTEN: Final = 3
+
+# More than one worker can serve; the hard limit of the system counts if it is lower.
+DESCRIPTORS: Final = 1_048_576
 
 
 def _tell_plan(config_path: str, control: socket.socket) -> int:
@@ -48,6 +52,13 @@ def ask_for_plan(config_path: str) -> tuple[str, Plan] | int:
     return message["text"], Plan.from_json(message["plan"])
 
 
+def raise_descriptor_limit() -> None:
+    """Every connection is a descriptor, and the usual soft limit of 1024 is meant for other programs."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bgproxy.process")
     parser.add_argument("--config", help="the configuration file")
@@ -63,6 +74,7 @@ def main(arguments: list[str]) -> int:
     found = ask_for_plan(options.config)
     if isinstance(found, int):
         return found
+    raise_descriptor_limit()
     bells = [Bell() for _ in range(layout.BLOCKS + 1)]
     supervisor = Supervisor(options.config, SharedMemory.create(), bells)
     try:

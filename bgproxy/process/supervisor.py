@@ -141,13 +141,15 @@ class Supervisor:
         self.watch(child)
 
     def _start_crew(self) -> None:
-        used = {place.block for crew in self.crews for place in crew.places}
-        blocks = [block for block in range(layout.BLOCKS) if block not in used]
-        crew = Crew(blocks[: self.plan.workers])
+        crew = Crew(self._free_blocks()[: self.plan.workers])
         self.crews.append(crew)
         for place in crew.places:
             self._start_worker(crew, place)
         self._after(CREW_READY_S, lambda: self._give_up_on(crew))
+
+    def _free_blocks(self) -> list[int]:
+        used = {place.block for crew in self.crews for place in crew.places if not place.gone}
+        return [block for block in range(layout.BLOCKS) if block not in used]
 
     def _start_worker(self, crew: Crew, place: Place) -> None:
         if self._ending or crew not in self.crews or crew.retired:
@@ -297,16 +299,18 @@ class Supervisor:
 
     def _replan(self, plan: Plan) -> str | None:
         """Applies another plan without closing a connection; returns why not, if not."""
-        if plan == self.plan:
-            return None
         before = self.plan
+        if (plan.listeners, plan.workers) == (before.listeners, before.workers):
+            self.plan = plan
+            return None
+        if len(self._free_blocks()) < plan.workers:
+            return "too many replaced workers still serve their last connections; try again later"
         try:
             self._bind(plan)
         except OSError as error:
             return str(error)
         self.plan = plan
-        if (plan.listeners, plan.workers) != (before.listeners, before.workers):
-            self._start_crew()
+        self._start_crew()
         return None
 
     def _bind(self, plan: Plan) -> None:
@@ -344,6 +348,8 @@ class Supervisor:
     def _refuse_upgrade(self) -> str | None:
         if len(self.crews) > 1 and not self.crews[-1].is_ready():
             return "the workers are being replaced; try again when they are ready"
+        if len(self._free_blocks()) < self.plan.workers:
+            return "too many replaced workers still serve their last connections; try again later"
         return preflight()
 
     def _hand_over(self) -> None:

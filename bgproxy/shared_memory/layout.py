@@ -25,7 +25,7 @@ MAGIC_CELL: Final = 0
 VERSION_CELL: Final = 1
 WORD_CELL: Final = 8  # alone in its cache line
 
-BLOCKS: Final = 64  # workers that can exist at once, draining ones included
+BLOCKS: Final = 128  # workers that can exist at once, draining ones included
 RECORDS: Final = 8192  # services and upstreams that can exist at once
 RECORD_CELLS: Final = 64
 BLOCK_HEADER_CELLS: Final = PAGE // 8

@@ -115,4 +115,6 @@ def test_every_setting_arrives_in_the_model() -> None:
 def test_what_is_left_out_has_the_defaults_of_the_model() -> None:
     config = parse("services: {web: {pools: {blue: {}, green: {}}}}", source="f", base=Path("/"), environ={})
     service = model.Service("web", {"blue": model.Pool(), "green": model.Pool()}, "blue")
-    assert config == model.Config({"web": service}, (model.Listener("public", "0.0.0.0:8080"),))
+    listeners = (model.Listener("public", "0.0.0.0:8080"),)
+    assert config == model.Config({"web": service}, listeners, workers=config.workers)
+    assert 1 <= config.workers <= 32
