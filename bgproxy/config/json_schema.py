@@ -34,7 +34,9 @@ def plain_schema() -> dict[str, Any]:
         for key, field in settings["properties"].items():
             field.pop("title", None)  # the key again, in capitals
             field.pop("default", None)
-            if not isinstance(defaults.get(key), dict | None) or defaults.get(key) == {}:
+            if key == "workers":
+                field["default"] = "auto"  # not the number that it is on this machine
+            elif not isinstance(defaults.get(key), dict | None) or defaults.get(key) == {}:
                 field["default"] = defaults[key]
             if "patternProperties" in field:
                 field["additionalProperties"] = False

@@ -293,7 +293,6 @@ class File(Settings):
 
     workers: Workers = Field(
         default_factory=auto_workers,
-        json_schema_extra={"default": "auto"},
         description="Processes that carry traffic; `auto` is one for each core.",
     )
     listeners: list[Listener] = Field(
