@@ -7,25 +7,14 @@ for a person. Neither is raised where nothing is wrong: the hot path runs withou
 
 from __future__ import annotations
 
-from enum import StrEnum
-
-
-class Fault(StrEnum):
-    """Who caused a failed request: the sender of it, the upstream behind us, or bgproxy itself."""
-
-    CLIENT = "client"
-    UPSTREAM = "upstream"
-    PROXY = "proxy"
-
 
 class ProxyError(Exception):
     """A request that cannot be relayed. `status` is what the client is told, `reason` is why."""
 
-    def __init__(self, status: int, reason: str, *, fault: Fault = Fault.CLIENT) -> None:
+    def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
         self.status = status
         self.reason = reason
-        self.fault = fault
 
 
 class ControlError(Exception):

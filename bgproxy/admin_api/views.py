@@ -12,7 +12,7 @@ from aiohttp import web
 
 import bgproxy
 from bgproxy.admin_api.desk import Desk
-from bgproxy.engines.embedded import UNROUTED, EmbeddedEngine
+from bgproxy.engines.base import UNROUTED
 from bgproxy.errors import Invalid, NotFound
 from bgproxy.observability import metrics
 from bgproxy.switch import status
@@ -88,7 +88,7 @@ def _status(desk: Desk) -> Json:
     engine = desk.board.engine
     return {
         "generation": desk.board.desired.generation,
-        "sequence": engine.sequence if isinstance(engine, EmbeddedEngine) else 0,
+        "sequence": engine.sequence,
         "version": bgproxy.__version__,
         "supervisor_pid": desk.supervisor_pid,
         "controller": {"pid": os.getpid(), "started_at": desk.started_at},
@@ -127,7 +127,7 @@ def _sample(desk: Desk) -> metrics.Sample:
         services.append(metrics.ServiceSample(name, weight, engine.totals((name,)), pools))
     return metrics.Sample(
         generation=board.desired.generation,
-        sequence=engine.sequence if isinstance(engine, EmbeddedEngine) else 0,
+        sequence=engine.sequence,
         unrouted=engine.totals(UNROUTED),
         accepted=engine.accepted(),
         services=services,

@@ -54,7 +54,7 @@ def _workers(status: dict[str, Any]) -> Text:
     line = Text(", ".join(parts), style="" if serving else "bold red")
     late = [str(worker["pid"]) for worker in workers if not worker["current"]]
     if late:
-        line.append(f", not yet on this generation: {', '.join(late)}", style="yellow")
+        line.append(f", not yet on the newest snapshot: {', '.join(late)}", style="yellow")
     return line
 
 

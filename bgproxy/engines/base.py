@@ -15,6 +15,8 @@ from bgproxy.shared_memory.counters import Totals, WorkerView
 
 # (service,), (service, pool) or (service, pool, address)
 Key = tuple[str, ...]
+# The key of requests that no route fits.
+UNROUTED: Key = ("",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,10 @@ class Engine(Protocol):
 
     def apply(self, snapshot: Snapshot) -> None:
         """Makes `snapshot` the one that traffic obeys; in force when this returns."""
+
+    @property
+    def sequence(self) -> int:
+        """How many snapshots have been applied, by predecessors too."""
 
     def is_live(self) -> bool | None:
         """Whether everybody who serves has taken notice of the last snapshot applied."""

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
-from bgproxy.engines.base import Key, Traffic
+from bgproxy.engines.base import UNROUTED, Key, Traffic
 from bgproxy.model import PoolView, ServiceView, Snapshot
 from bgproxy.shared_memory import snapshot as snapshots
 from bgproxy.shared_memory.counters import (
@@ -23,9 +23,6 @@ from bgproxy.shared_memory.layout import SharedMemory
 from bgproxy.shared_memory.slots import Slots
 from bgproxy.shared_memory.snapshot import SnapshotWriter, sequence_of
 from bgproxy.shared_memory.wake import Bell, ring_all
-
-# The key of requests that no route fits.
-UNROUTED: Key = ("",)
 
 
 class EmbeddedEngine:

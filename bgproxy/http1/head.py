@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from bgproxy.errors import Fault, ProxyError
+from bgproxy.errors import ProxyError
 from bgproxy.http1 import limits
 
 TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
@@ -58,7 +58,6 @@ class Fields:
         "chunked",
         "close",
         "content_length",
-        "expect_continue",
         "forward",
         "forwarded_for",
         "host",
@@ -77,7 +76,6 @@ class Fields:
     close: bool  # Connection: close
     keep_alive: bool  # Connection: keep-alive, which matters to HTTP/1.0 only
     upgrade: bytes | None  # the protocol asked for or agreed on, if Connection nominated Upgrade
-    expect_continue: bool
     forwarded_for: bytes | None
 
     def get(self, name: bytes) -> bytes | None:
@@ -239,7 +237,6 @@ def request_fields(block: bytes) -> Fields:
         if name == b"expect":
             if value != b"100-continue":
                 raise ProxyError(417, "only Expect: 100-continue is supported")
-            fields.expect_continue = True
             continue
         if name == b"connection":
             nominated += _connection(fields, value)
@@ -304,7 +301,6 @@ def _empty(block: bytes) -> Fields:
     fields.close = False
     fields.keep_alive = False
     fields.upgrade = None
-    fields.expect_continue = False
     fields.forwarded_for = None
     return fields
 
@@ -395,4 +391,4 @@ def _other_form(method: bytes, target: bytes, host: bytes | None, *, old: bool) 
 
 
 def _bad_response(what: str) -> ProxyError:
-    return ProxyError(502, f"the upstream's response cannot be trusted: {what}", fault=Fault.UPSTREAM)
+    return ProxyError(502, f"the upstream's response cannot be trusted: {what}")

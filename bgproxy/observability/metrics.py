@@ -22,9 +22,8 @@ from prometheus_client.registry import Collector
 
 import bgproxy
 from bgproxy.model import Health
-from bgproxy.shared_memory.counters import LATENCY_BOUNDS_US, Totals, WorkerView
+from bgproxy.shared_memory.counters import LATENCY_BOUNDS_US, RESPONSE_CLASSES, Totals, WorkerView
 
-_CLASSES: Final = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
 _POOL: Final = ("service", "pool")
 _UPSTREAM: Final = (*_POOL, "upstream")
 
@@ -151,16 +150,16 @@ def _request_families(sample: Sample) -> Iterator[Metric]:
     held = CounterMetricFamily(
         "bgproxy_requests_held", "Requests that were parked by a hold.", labels=("service",)
     )
-    for status, count in zip(_CLASSES, sample.unrouted.responses, strict=True):
+    for status, count in zip(RESPONSE_CLASSES, sample.unrouted.responses, strict=True):
         requests.add_metric(("", "", "", status), count)
     for service in sample.services:
-        for status, count in zip(_CLASSES, service.own.responses, strict=True):
+        for status, count in zip(RESPONSE_CLASSES, service.own.responses, strict=True):
             requests.add_metric((service.service, "", "", status), count)
         for pool in service.pools:
             total = Totals()
             for upstream in pool.upstreams:
                 total.merge(upstream.totals)
-                for status, count in zip(_CLASSES, upstream.totals.responses, strict=True):
+                for status, count in zip(RESPONSE_CLASSES, upstream.totals.responses, strict=True):
                     requests.add_metric((service.service, pool.pool, upstream.upstream, status), count)
             bounds = [*(f"{bound / 1e6:g}" for bound in LATENCY_BOUNDS_US), "+Inf"]
             buckets = list(zip(bounds, map(float, itertools.accumulate(total.latency)), strict=True))

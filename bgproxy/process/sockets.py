@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import stat
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -88,11 +87,6 @@ def address_of(sock: socket.socket) -> str:
     if isinstance(name, str):
         return f"unix:{name}"
     return f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
-
-
-def close_all(listeners: Iterable[Listening]) -> None:
-    for listener in listeners:
-        listener.close()
 
 
 # Private

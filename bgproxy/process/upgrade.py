@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from bgproxy.process.plan import Plan
-from bgproxy.shared_memory import layout
+from bgproxy.shared_memory.contract import fingerprint
 
 PREFLIGHT_S: Final = 30.0
 
@@ -57,11 +57,11 @@ class Estate:
 
 def facts(version: str) -> str:
     """What a program says of itself when it is asked whether it could take over."""
-    return json.dumps({"version": version, "layout": layout.VERSION})
+    return json.dumps({"version": version, "memory": fingerprint()})
 
 
 def preflight() -> str | None:
-    """Why the program on disk cannot take over; None if it starts and lays out the memory as we do."""
+    """Why the program on disk cannot take over; None if it starts and shares the memory with our workers."""
     try:
         done = subprocess.run(  # noqa: S603 - our own program
             [sys.executable, *_PROGRAM, "--preflight"], capture_output=True, timeout=PREFLIGHT_S, check=False
@@ -72,10 +72,10 @@ def preflight() -> str | None:
     if told is None:
         last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
         return f"the program on disk does not start: {' '.join(last)}"
-    if told["layout"] != layout.VERSION:
+    if told["memory"] != fingerprint():
         return (
-            f"version {told['version']} on disk lays out the shared memory differently "
-            f"({told['layout']}, not {layout.VERSION}); drain this instance and start it anew"
+            f"version {told['version']} on disk lays out the shared memory differently; "
+            "drain this instance and start it anew"
         )
     return None
 

@@ -18,5 +18,10 @@ LINGER_S: Final = 2.0
 IDLE_CONNECTIONS: Final = 256
 # An idle upstream connection older than this is closed; below the 5 s that Node.js and others wait.
 IDLE_CONNECTION_S: Final = 4.0
+# An upgraded connection has no deadline, so a peer that has vanished is found by TCP: asked after this time of
+# silence, then at this interval, and given up after as many questions.
+KEEPALIVE_IDLE_S: Final = 60
+KEEPALIVE_INTERVAL_S: Final = 15
+KEEPALIVE_PROBES: Final = 4
 # How often deadlines are looked at: the precision of every timeout.
 SWEEP_S: Final = 0.1

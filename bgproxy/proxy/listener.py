@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
+from typing import Any, Final
 
 from bgproxy.proxy.dataplane import DataPlane
 from bgproxy.proxy.downstream import Downstream
+
+# Since Python 3.13 closing a server removes its socket's file, which is not ours to remove.
+_KEEP_FILE: Final[dict[str, Any]] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
 
 
 class Listener:
@@ -21,8 +26,10 @@ class Listener:
     async def open(self) -> None:
         """Starts to accept."""
         loop = asyncio.get_running_loop()
-        create = loop.create_unix_server if self._socket.family == socket.AF_UNIX else loop.create_server
-        self._server = await create(self._connection, sock=self._socket)
+        if self._socket.family == socket.AF_UNIX:
+            self._server = await loop.create_unix_server(self._connection, sock=self._socket, **_KEEP_FILE)
+        else:
+            self._server = await loop.create_server(self._connection, sock=self._socket)
 
     def close(self) -> None:
         """Stops accepting; connections that exist live on."""

@@ -5,9 +5,12 @@ Nothing unrelated ever ends a tunnel. A switch away from its pool gives it until
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from math import inf
 from typing import TYPE_CHECKING
 
+from bgproxy.proxy import limits
 from bgproxy.shared_memory.counters import TUNNELS
 
 if TYPE_CHECKING:
@@ -41,6 +44,8 @@ class Tunnel:
     def begin(self, to_client: bytes, to_upstream: bytes) -> None:
         """Takes both sides over; the bytes are what has already been read of each."""
         plane = self.downstream.plane
+        for transport in (self.downstream.transport, self._connection.transport):
+            _find_out_when_it_vanishes(transport)
         self.downstream.user = self
         self.downstream.deadline = inf
         self._connection.user = self
@@ -113,3 +118,14 @@ class Tunnel:
 
     def upstream_drained(self) -> None:
         self.downstream.transport.resume_reading()
+
+
+def _find_out_when_it_vanishes(transport: asyncio.Transport) -> None:
+    sock = transport.get_extra_info("socket")
+    if sock.family == socket.AF_UNIX:
+        return  # its peer is this machine
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if hasattr(socket, "TCP_KEEPIDLE"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, limits.KEEPALIVE_IDLE_S)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, limits.KEEPALIVE_INTERVAL_S)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, limits.KEEPALIVE_PROBES)

@@ -56,7 +56,7 @@ class Routes:
 class Table:
     """Everything that a worker routes by, compiled from one snapshot."""
 
-    __slots__ = ("_memory", "_routes", "_sole", "generation", "services", "upstreams")
+    __slots__ = ("_memory", "_routes", "_sole", "services", "upstreams")
 
     def __init__(
         self,
@@ -64,7 +64,6 @@ class Table:
         record: Callable[[int, int], memoryview[int]],
         before: Table | None = None,
     ) -> None:
-        self.generation = snapshot.generation
         self.services: dict[str, LiveService] = {}
         self.upstreams: dict[int, LiveUpstream] = {}  # by tag, which is unique for ever
         self._routes: dict[bytes, Routes] = {}

@@ -40,7 +40,7 @@ DRAINING: Final = 2
 TAG: Final = 0
 IN_FLIGHT: Final = 1  # gauge: requests and their responses
 TUNNELS: Final = 2  # gauge: upgraded connections
-RESPONSES: Final = 3  # six counters: the client left (0), then 1xx to 5xx by status class
+RESPONSES: Final = 3  # six counters, see RESPONSE_CLASSES
 CONNECT_FAILED: Final = 9
 RESET: Final = 10
 TIMED_OUT: Final = 11
@@ -56,6 +56,9 @@ _SUMS: Final = (
     *("in_flight", "tunnels", "idle"),
     *("connect_failed", "reset", "timed_out", "invalid", "retried", "held", "duration_us"),
 )
+
+# By the hundreds of a status; none: the client left.
+RESPONSE_CLASSES: Final = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
 
 # Upper bounds (inclusive) of the latency buckets in microseconds, about 1.4 apart; the last has no bound.
 LATENCY_BOUNDS_US: Final = (

@@ -52,10 +52,15 @@ def describe_changes(before: Config, after: Config) -> list[str]:
             changes.append(f"service {name} added")
         elif before.services[name] != service:
             changes.append(f"service {name} changed")
+    settings = {
+        "listeners": "listeners",
+        "workers": "workers",
+        "admin": "admin",
+        "groups": "groups",
+        "shutdown_timeout_s": "shutdown.timeout",
+    }
     changes += [
-        f"{what} changed"
-        for what in ("listeners", "workers", "admin", "groups", "resolve_interval_s", "shutdown_timeout_s")
-        if getattr(before, what) != getattr(after, what)
+        f"{name} changed" for key, name in settings.items() if getattr(before, key) != getattr(after, key)
     ]
     return changes
 

@@ -61,6 +61,15 @@ class Drains:
                 )
             elif time.time() < drain.until + OVERTIME_S:
                 continue
+            else:
+                left = self._engine.traffic(name, pool)
+                self._events.add(
+                    "drain_timed_out",
+                    f"{pool} of {name} is not empty after its drain: {left.in_flight} in flight, "
+                    f"{left.tunnels} upgraded connections",
+                    service=name,
+                    pool=pool,
+                )
             del self._drains[name]
             ended = True
         return ended

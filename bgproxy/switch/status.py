@@ -6,7 +6,7 @@ from typing import Any
 
 from bgproxy.engines.base import Engine, Traffic
 from bgproxy.model import Health, Service, ServiceState, Upstream
-from bgproxy.shared_memory.counters import LATENCY_BOUNDS_US, Totals
+from bgproxy.shared_memory.counters import LATENCY_BOUNDS_US, RESPONSE_CLASSES, Totals
 from bgproxy.switch import compose
 from bgproxy.switch.answers import canary_json
 from bgproxy.switch.compose import Member
@@ -16,8 +16,6 @@ from bgproxy.switch.switchboard import Switchboard
 
 Json = dict[str, Any]
 PoolKey = tuple[str, str]  # service, pool
-
-RESPONSE_CLASSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
 
 
 def services_status(board: Switchboard) -> list[Json]:

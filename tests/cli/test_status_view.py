@@ -41,7 +41,7 @@ def test_the_instance_says_its_generation_and_whether_every_worker_is_on_it() ->
     late["workers"][1] |= {"current": False, "state": "draining"}
     assert (
         shown(late)[1]
-        == "workers 1 serving, 1 draining, 34 connections, 0 parked, not yet on this generation: 4"
+        == "workers 1 serving, 1 draining, 34 connections, 0 parked, not yet on the newest snapshot: 4"
     )
 
 

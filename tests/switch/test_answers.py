@@ -61,8 +61,8 @@ def test_a_dry_run_has_a_refusal_or_is_allowed() -> None:
         ),
         (replace(CONFIG, admin=Admin(tokens=(Token("t", Role.ADMIN, "hush"),))), ["admin changed"]),
         (
-            replace(CONFIG, resolve_interval_s=1.0, workers=9),
-            ["workers changed", "resolve_interval_s changed"],
+            replace(CONFIG, shutdown_timeout_s=1.0, workers=9),
+            ["workers changed", "shutdown.timeout changed"],
         ),
     ],
 )
