@@ -57,8 +57,8 @@ class Engine(Protocol):
     def ended_holds(self) -> set[int]:
         """The holds that were ended because a limit was reached."""
 
-    def parked(self) -> tuple[int, int]:
-        """(requests, bytes) that holds keep at the moment."""
+    def parked(self, service: str) -> tuple[int, int]:
+        """(requests, bytes) that a hold of the service keeps at the moment."""
 
     def workers(self) -> Sequence[WorkerView]:
         """Those who serve; empty for an engine that does not say."""

@@ -12,6 +12,8 @@ from bgproxy.shared_memory import snapshot as snapshots
 from bgproxy.shared_memory.counters import (
     IDLE,
     IN_FLIGHT,
+    PARKED_REQUESTS,
+    PARKED_SIZE,
     TUNNELS,
     UNROUTED_SLOT,
     UNROUTED_TAG,
@@ -91,9 +93,11 @@ class EmbeddedEngine:
     def ended_holds(self) -> set[int]:
         return {worker.overflowed for worker in self._reader.workers() if worker.overflowed}
 
-    def parked(self) -> tuple[int, int]:
-        workers = self._reader.workers()
-        return sum(worker.parked for worker in workers), sum(worker.parked_bytes for worker in workers)
+    def parked(self, service: str) -> tuple[int, int]:
+        place = self._places.get((service,))
+        if place is None:
+            return 0, 0
+        return self._reader.gauge(PARKED_REQUESTS, *place), self._reader.gauge(PARKED_SIZE, *place)
 
     def workers(self) -> list[WorkerView]:
         return self._reader.workers()

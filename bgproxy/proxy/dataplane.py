@@ -24,7 +24,8 @@ from bgproxy.shared_memory.counters import (
     HELD,
     OVERFLOWED,
     PARKED,
-    PARKED_BYTES,
+    PARKED_REQUESTS,
+    PARKED_SIZE,
     SEEN,
     STATE,
     UNROUTED_SLOT,
@@ -65,7 +66,7 @@ class DataPlane:
         self.tunnels: set[Tunnel] = set()
         self.draining = False
         self._drain_until = self._idle_until = inf
-        self._parked: dict[Exchange, tuple[str, int]] = {}  # service and bytes, in the order of arrival
+        self._parked: dict[Exchange, tuple[LiveService, int]] = {}  # with its bytes, in the order of arrival
         self._connecting: dict[Exchange, tuple[asyncio.Task[None], UpstreamConnection]] = {}
         # the clock of all deadlines, as fine as the sweep
         self.now = time.monotonic()
@@ -121,32 +122,38 @@ class DataPlane:
         if hold is None or hold.id in self._ended_holds:
             return False
         size = exchange.parked_bytes()
-        if len(self._parked) >= hold.max_requests or self.cells[PARKED_BYTES] + size > hold.max_bytes:
+        cells = service.cells
+        if cells[PARKED_REQUESTS] >= hold.max_requests or cells[PARKED_SIZE] + size > hold.max_bytes:
             logger.warning("hold %d of %s ended: its limit is reached", hold.id, service.view.name)
             self.cells[OVERFLOWED] = hold.id
             self._ended_holds.add(hold.id)
             self._release_parked()
             self.notify()
             return False
-        self._parked[exchange] = (service.view.name, size)
+        self._parked[exchange] = (service, size)
+        cells[PARKED_REQUESTS] += 1
+        cells[PARKED_SIZE] += size
+        cells[HELD] += 1
         self.cells[PARKED] = len(self._parked)
-        self.cells[PARKED_BYTES] += size
-        service.cells[HELD] += 1
         return True
 
-    def unpark(self, exchange: Exchange) -> None:
-        """Forgets a parked request, because it goes on or because its client has left."""
+    def unpark(self, exchange: Exchange) -> bool:
+        """Forgets a request, because it goes on or because its client has left; True if it was parked."""
         parked = self._parked.pop(exchange, None)
-        if parked is not None:
-            self.cells[PARKED] = len(self._parked)
-            self.cells[PARKED_BYTES] -= parked[1]
+        if parked is None:
+            return False
+        service, size = parked
+        service.cells[PARKED_REQUESTS] -= 1
+        service.cells[PARKED_SIZE] -= size
+        self.cells[PARKED] = len(self._parked)
+        return True
 
     def _release_parked(self) -> None:
         """Sends on, in the order of arrival, what no hold keeps any more."""
-        for exchange, (name, _) in list(self._parked.items()):
+        for exchange, (parked_in, _) in list(self._parked.items()):
             if exchange not in self._parked:
                 continue  # one that went on before found a newer snapshot, and released this one with it
-            service = self.table.services.get(name)
+            service = self.table.services.get(parked_in.view.name)
             if service is not None and service.hold is not None and service.hold.id not in self._ended_holds:
                 continue
             self.unpark(exchange)

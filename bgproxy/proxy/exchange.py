@@ -192,7 +192,8 @@ class Exchange:
         return True
 
     def client_gone(self) -> None:
-        self.downstream.plane.unpark(self)
+        if self.downstream.plane.unpark(self):
+            self.service.cells[RESPONSES] += 1  # it was nobody's yet but the service's
         if self._upstream is not None:
             self._count(0)
         self._drop_connection()
@@ -256,7 +257,7 @@ class Exchange:
                 self._failed(INVALID)
                 return
             if self.head.minor:
-                self.downstream.transport.write(data[: head.size])
+                self.downstream.transport.write(rewrite.response_head(head))
             data = data[head.size :]
             if not data:
                 return

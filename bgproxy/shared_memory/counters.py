@@ -27,8 +27,7 @@ STATE: Final = 2
 CONNECTIONS: Final = 3  # gauge: clients connected
 ACCEPTED: Final = 4
 PARKED: Final = 5  # gauge: requests that a hold keeps
-PARKED_BYTES: Final = 6  # gauge
-OVERFLOWED: Final = 7  # id of the last hold that this worker ended because a limit was reached
+OVERFLOWED: Final = 6  # id of the last hold that this worker ended because a limit was reached
 STARTS: Final = 8  # how many workers have used this block
 USED_RECORDS: Final = 9  # none from here on has ever been used
 
@@ -50,8 +49,11 @@ HELD: Final = 14
 DURATION_US: Final = 15  # sum
 IDLE: Final = 16  # gauge: connections in the keepalive cache
 HISTOGRAM: Final = 17
+# Of a service's record, behind the histogram: what a hold keeps of this service.
+PARKED_REQUESTS: Final = 60  # gauge
+PARKED_SIZE: Final = 61  # gauge, bytes
 
-_GAUGES: Final = (IN_FLIGHT, TUNNELS, IDLE)
+_GAUGES: Final = (IN_FLIGHT, TUNNELS, IDLE, PARKED_REQUESTS, PARKED_SIZE)
 _SUMS: Final = (
     *("in_flight", "tunnels", "idle"),
     *("connect_failed", "reset", "timed_out", "invalid", "retried", "held", "duration_us"),
@@ -87,7 +89,7 @@ class WorkerBlock:
 
     def __init__(self, memory: SharedMemory, index: int) -> None:
         self.cells = memory.block(index)
-        for cell in (SEEN, CONNECTIONS, PARKED, PARKED_BYTES):
+        for cell in (SEEN, CONNECTIONS, PARKED):
             self.cells[cell] = 0
         # Only these: even to look at a page of the sparse memory allocates it.
         for slot in range(self.cells[USED_RECORDS]):
@@ -172,7 +174,6 @@ class WorkerView:
     connections: int
     accepted: int
     parked: int
-    parked_bytes: int
     overflowed: int
     starts: int
 
@@ -229,7 +230,6 @@ class CounterReader:
             connections=block[CONNECTIONS],
             accepted=block[ACCEPTED],
             parked=block[PARKED],
-            parked_bytes=block[PARKED_BYTES],
             overflowed=block[OVERFLOWED],
             starts=block[STARTS],
         )

@@ -83,7 +83,7 @@ def _service(
             "until": state.drain_until,
             **{name: pools[idle][name] for name in ("in_flight", "tunnels", "safe_to_stop")},
         }
-    requests, size = board.engine.parked()
+    requests, size = board.engine.parked(service.name)
     return {
         "service": service.name,
         "active": state.active,

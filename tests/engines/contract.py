@@ -118,7 +118,7 @@ class EngineContract:
         assert field.engine.traffic("web", "purple") == Traffic(0, 0, 0)
         assert field.engine.totals(("nobody",)).requests == 0
         assert field.engine.ended_holds() == set()
-        assert field.engine.parked() == (0, 0)
+        assert field.engine.parked("web") == (0, 0)
 
     async def test_news_come_when_traffic_changes(self, field: Field) -> None:
         field.engine.apply(snapshot(1, BLUE, GREEN))

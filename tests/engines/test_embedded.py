@@ -7,15 +7,16 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from bgproxy.engines.embedded import UNROUTED, EmbeddedEngine
+from bgproxy.engines.base import UNROUTED
+from bgproxy.engines.embedded import EmbeddedEngine
 from bgproxy.model import Snapshot
 from bgproxy.shared_memory import snapshot as snapshots
 from bgproxy.shared_memory.counters import (
     ACCEPTED,
     IN_FLIGHT,
     OVERFLOWED,
-    PARKED,
-    PARKED_BYTES,
+    PARKED_REQUESTS,
+    PARKED_SIZE,
     PID,
     RESPONSES,
     SEEN,
@@ -203,8 +204,11 @@ class TestEmbedded(EngineContract):
         assert len(field.engine.workers()) == 1
 
     async def test_holds_are_told_by_workers(self, field: EmbeddedField) -> None:
+        field.engine.apply(snapshot(1, BLUE, GREEN, "other"))
+        web = next(each for each in field.now.services if each.name == "web")
         field.workers[0].cells[OVERFLOWED] = 77
         for worker in field.workers:
-            worker.cells[PARKED], worker.cells[PARKED_BYTES] = 3, 1000
+            record = worker.record(web.slot, web.tag)
+            record[PARKED_REQUESTS], record[PARKED_SIZE] = 3, 1000
         assert field.engine.ended_holds() == {77}
-        assert field.engine.parked() == (6, 2000)
+        assert (field.engine.parked("web"), field.engine.parked("other")) == ((6, 2000), (0, 0))

@@ -21,7 +21,6 @@ from bgproxy.shared_memory.counters import (
     LATENCY_BUCKETS,
     OVERFLOWED,
     PARKED,
-    PARKED_BYTES,
     RESET,
     RESPONSES,
     RETRIED,
@@ -82,7 +81,7 @@ def test_a_successor_goes_on_with_the_counters_and_begins_with_no_gauges(
     record = block.record(slot, TAG_1)
     for cell in range(TAG + 1, len(record)):
         record[cell] = 7
-    for cell in (SEEN, CONNECTIONS, ACCEPTED, PARKED, PARKED_BYTES, OVERFLOWED):
+    for cell in (SEEN, CONNECTIONS, ACCEPTED, PARKED, OVERFLOWED):
         block.cells[cell] = 9
     block.cells[STATE] = DRAINING
     WorkerBlock(memory, 0)
@@ -99,7 +98,6 @@ def test_a_successor_goes_on_with_the_counters_and_begins_with_no_gauges(
             connections=0,
             accepted=9,
             parked=0,
-            parked_bytes=0,
             overflowed=9,
             starts=2,
         )

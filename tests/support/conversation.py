@@ -25,7 +25,7 @@ from bgproxy.model import (
 from bgproxy.proxy.dataplane import DataPlane
 from bgproxy.proxy.listener import Listener
 from bgproxy.shared_memory import snapshot
-from bgproxy.shared_memory.counters import CounterReader, Totals, WorkerBlock
+from bgproxy.shared_memory.counters import PARKED_REQUESTS, PARKED_SIZE, CounterReader, Totals, WorkerBlock
 from bgproxy.shared_memory.layout import SharedMemory
 from tests.support.peers import PATIENCE_S, Peer, ScriptedUpstream, narrow
 
@@ -98,7 +98,8 @@ class Conversation:
             await self.until(lambda: self.in_flight == 0, "no request is in flight")
             await self.until(lambda: self.tunnels == 0, "no tunnel is left")
             assert self.worker.parked == 0
-            assert self.worker.parked_bytes == 0
+            service = next(iter(self.plane.table.services.values()))
+            assert (service.cells[PARKED_REQUESTS], service.cells[PARKED_SIZE]) == (0, 0)
             assert self.worker.connections == 0
             assert self.errors == []
         finally:

@@ -32,8 +32,8 @@ from bgproxy.shared_memory.counters import (
     IDLE,
     IN_FLIGHT,
     OVERFLOWED,
-    PARKED,
-    PARKED_BYTES,
+    PARKED_REQUESTS,
+    PARKED_SIZE,
     SEEN,
     TUNNELS,
     WorkerBlock,
@@ -142,9 +142,10 @@ class Worker:
         record[IN_FLIGHT], record[TUNNELS], record[IDLE] = in_flight, tunnels, idle
         self._controller.ring()
 
-    def park(self, requests: int) -> None:
-        self._block.cells[PARKED] = requests
-        self._block.cells[PARKED_BYTES] = requests * 100
+    def park(self, requests: int, service: str = "web") -> None:
+        view = self.service(service)
+        record = self._block.record(view.slot, view.tag)
+        record[PARKED_REQUESTS], record[PARKED_SIZE] = requests, requests * 100
 
     def overflow(self, hold: Hold) -> None:
         self._block.cells[OVERFLOWED] = hold.id
