@@ -70,7 +70,7 @@ def history(session: Session, /, *, service: str | None, limit: int) -> None:
 @global_options()
 @click.pass_obj
 def events(session: Session, /, *, follow: bool) -> None:
-    """List the latest events: switches, health changes, workers.
+    """List the latest events: switches, health changes, drains, reloads.
 
     With `-o json` each is one line. Following survives a restart of the controller and misses none that it kept.
     """
