@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 UNIX_PREFIX = "unix:"
@@ -17,6 +18,7 @@ _UNIX_PATH_BYTES = 107  # sun_path on Linux, without its final NUL
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _PORT = re.compile(r"[0-9]{1,5}")
+_REMEMBERED = 16_384  # more than there can be upstreams, of which every change looks at all
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class Address:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def parse_address(text: str, *, any_port: bool = False) -> Address:
     """Port 0, "a free one", means something to a listener only, which asks for it with `any_port`."""
     if text.startswith(UNIX_PREFIX):
@@ -108,6 +111,7 @@ def _port(text: str, port: str, lowest: int) -> int:
     return int(port)
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def _ip(host: str) -> IPv4Address | IPv6Address | None:
     try:
         return ip_address(host)

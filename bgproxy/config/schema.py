@@ -255,7 +255,10 @@ class Service(Settings):
     preview: Preview = Field(Preview(), description="Ways to reach the idle pool on purpose.")
     drain: Drain = Field(Drain(), description="What happens to the pool that a switch has left.")
     timeouts: Timeouts = Field(Timeouts(), description="How long anything may take.")
-    retries: Retries = Field(Retries(), description="Further tries of a request that failed before its response began, where that does no harm.")
+    retries: Retries = Field(
+        Retries(),
+        description="Further tries of a request that failed before its response began, where that does no harm.",
+    )
     when_unhealthy: Annotated[model.WhenUnhealthy, Field(strict=False)] = Field(
         _SERVICE.when_unhealthy,
         description="What a request gets when no upstream of its pool is healthy: 503, any of them all the same, "

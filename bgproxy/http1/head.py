@@ -25,7 +25,8 @@ _USUAL_LINE = re.compile(_METHOD + rb"(/[\x21\x22\x24-\x7e]*+) HTTP/1\.1\r\n").m
 _REQUEST_LINE = re.compile(_METHOD + rb"([\x21\x22\x24-\x7e]++) HTTP/1\.[0-9]\r\n").match
 _OTHER_VERSION = re.compile(rb"[^\r\n]+ HTTP/(?!1\.)[0-9]+(\.[0-9]+)?\r\n").match
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: " + _VALUE + rb")?\r\n").match
-_FIELD_BLOCK = re.compile(rb"(?:" + TOKEN + rb":" + _VALUE + rb"\r\n)*+").fullmatch
+# The group is not repeated possessively, see http1.framing.
+_FIELD_BLOCK = re.compile(rb"(?:" + TOKEN + rb":" + _VALUE + rb"\r\n)*").fullmatch
 
 # The fields that change what a proxy does. The leading newline is a literal prefix, which makes the
 # search a memchr instead of a try at every byte.

@@ -37,6 +37,9 @@ def request_head(head: RequestHead, block: bytes) -> bytes:
         # An absolute target overrules the Host field. A client of HTTP/1.0 may have sent neither, and
         # RFC 9112 section 3.2 wants an empty field then.
         block = b"Host: " + head.host + b"\r\n" + _HOST_LINE.sub(b"", block)
+    if head.minor == 0 and head.fields.upgrade is not None:
+        # RFC 9110 section 7.8: to be ignored in HTTP/1.0.
+        block = without_field(without_field(block, b"connection"), b"upgrade")
     return head.method + b" " + head.target + b" HTTP/1.1\r\n" + block
 
 

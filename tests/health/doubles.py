@@ -1,6 +1,7 @@
 """What the tests probe, and what they wait with."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
@@ -32,7 +33,8 @@ class Answering:
         self.heads: list[str] = []
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        self.heads.append(head.decode())
-        writer.write(self.answer)
+        with contextlib.suppress(asyncio.IncompleteReadError):  # a TCP check connects and leaves
+            head = await reader.readuntil(b"\r\n\r\n")
+            self.heads.append(head.decode())
+            writer.write(self.answer)
         writer.close()

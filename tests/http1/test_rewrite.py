@@ -62,6 +62,11 @@ def test_an_upgrade_goes_on_with_a_connection_field_of_our_own() -> None:
     assert forwarded(data) == b"GET / HTTP/1.1\r\nHost: a\r\n" + SEEN + ours + b"\r\n"
 
 
+def test_http_1_0_cannot_ask_for_an_upgrade() -> None:
+    data = b"GET / HTTP/1.0\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    assert forwarded(data) == b"GET / HTTP/1.1\r\nHost: a\r\n" + SEEN + b"\r\n"
+
+
 def test_a_field_is_removed_by_its_whole_name_only() -> None:
     block = b"A: 1\r\nX-A: 2\r\na:3\r\nB: A: 4\r\n\r\n"
     assert without_field(block, b"a") == b"X-A: 2\r\nB: A: 4\r\n\r\n"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import select
 import signal
@@ -176,6 +177,13 @@ async def test_nothing_is_acknowledged_into_a_file_that_was_deleted_or_replaced(
         await commit_up_to(store, 2)
     kept.rename(path)
     await commit_up_to(store, 2)
+
+
+async def test_nothing_is_acknowledged_into_a_file_that_was_truncated(store: SqliteStore, path: Path) -> None:
+    await commit_up_to(store, 1)
+    os.truncate(path, 0)
+    with pytest.raises(StateError, match="was truncated while bgproxy runs"):
+        await commit_up_to(store, 2)
 
 
 async def test_a_history_entry_that_cannot_be_read_is_named(store: SqliteStore, path: Path) -> None:
