@@ -57,6 +57,12 @@ class NotHealthy(ControlError):
     title = "The target pool is not healthy"
 
 
+class NobodyHealthy(NotHealthy):
+    """A configuration would leave an active pool without a healthy upstream. There is no force for it."""
+
+    title = "Nobody in the active pool would be healthy"
+
+
 class HoldTimedOut(ControlError):
     """The held requests were released to the pool that was active before; nothing was lost."""
 

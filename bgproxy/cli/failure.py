@@ -103,6 +103,11 @@ def from_problem(problem: dict[str, Any]) -> Failure:
             return NotAllowed(problem, "Set BGPROXY_TOKEN, or name the token's file with --token-file.")
         case 403:
             return NotAllowed(problem, "Use a token whose role allows it.")
+        case 409 if str(problem.get("type")).endswith(":nobody-healthy"):
+            return Refused(
+                problem,
+                "Nothing was changed. Start them first, or leave somebody in the pool who is healthy.",
+            )
         case 409 if problem.get("upstreams"):
             return Refused(
                 problem,

@@ -8,6 +8,7 @@ reset the connections in its queue, so a smaller crew accepts on several.
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 import stat
 from dataclasses import dataclass, field
@@ -17,6 +18,16 @@ from typing import Final
 from bgproxy.config.address import parse_address
 
 BACKLOG: Final = 4096
+# A unix listener is open to all, like a TCP port; who may connect is the business of its directory.
+PUBLIC_MODE: Final = 0o666
+# Whoever can connect to an admin socket without tokens is admin.
+ADMIN_MODE: Final = 0o600
+
+_HINTS: Final = {
+    errno.EADDRINUSE: "somebody else listens there (`ss -ltnxp` shows who), or a file is in the way",
+    errno.EACCES: "it is not allowed: ports below 1024 need CAP_NET_BIND_SERVICE, sockets a writable directory",
+    errno.EADDRNOTAVAIL: "this machine does not have that address",
+}
 
 Key = tuple[str, str]
 
@@ -62,12 +73,15 @@ class Listening:
                 Path(self.bind.removeprefix("unix:")).unlink()
 
 
-def open_socket(bind: str) -> socket.socket:
-    """A listening socket for `bind`. Raises OSError, with a message that names the address."""
+def open_socket(bind: str, mode: int = PUBLIC_MODE) -> socket.socket:
+    """A listening socket for `bind`. Raises OSError, with a message that names the address.
+
+    `mode` is that of a unix socket's file.
+    """
     address = parse_address(bind, any_port=True)
     try:
         if address.path is not None:
-            return _open_unix(address.path)
+            return _open_unix(address.path, mode)
         infos = socket.getaddrinfo(
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
@@ -79,7 +93,8 @@ def open_socket(bind: str) -> socket.socket:
                 probe.bind(sockaddr)
         return _open_tcp(family, sockaddr)
     except OSError as error:
-        raise OSError(error.errno, f"cannot listen on {bind}: {error.strerror or error}") from error
+        reason = _HINTS.get(error.errno or 0) or error.strerror or error
+        raise OSError(error.errno, f"cannot listen on {bind}: {reason}") from error
 
 
 def address_of(sock: socket.socket) -> str:
@@ -111,11 +126,12 @@ def _prepare(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
 
 
-def _open_unix(path: str) -> socket.socket:
+def _open_unix(path: str, mode: int) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         _remove_stale(path)
         sock.bind(path)
+        Path(path).chmod(mode)
         sock.listen(BACKLOG)
     except OSError:
         sock.close()

@@ -231,6 +231,11 @@ class Downstream(asyncio.Protocol):
                 self._block = forwarded_block(head.fields, self.peer, b"http")
             self._head = head
             self.outgoing = request_head(head, self._block)
+            if head.size > limits.MEMO_BYTES:
+                self.user = large = Exchange(self, head)
+                large.start(data)
+                self._head, self._block, self.outgoing = None, b"", b""
+                return
         exchange = Exchange(self, head)
         self.user = exchange
         exchange.start(data)

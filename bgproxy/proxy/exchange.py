@@ -214,7 +214,7 @@ class Exchange:
         if self._responded:
             self._upstream.cells[TIMED_OUT] += 1
             self._abandon()
-        elif self._request_left != NONE and not self._connecting and not self._is_unsent():
+        elif self._request_left != NONE and not (self._connecting or self._is_unsent() or self._is_unasked()):
             self._client_error(ProxyError(408, "the request body did not arrive in time"))
         else:
             self._failed(CONNECT_FAILED if self._connecting else TIMED_OUT)
@@ -257,7 +257,7 @@ class Exchange:
                 self._failed(INVALID)
                 return
             if self.head.minor:
-                self.downstream.transport.write(rewrite.response_head(head))
+                self.downstream.transport.write(rewrite.response_head(head, coding=Coding.REMOVED))
             data = data[head.size :]
             if not data:
                 return
@@ -366,6 +366,12 @@ class Exchange:
         """True if the upstream has not even let us send what we have of the request."""
         return self._connection is not None and self._connection.transport.get_write_buffer_size() > 0
 
+    def _is_unasked(self) -> bool:
+        """True if the client waits for a 100 (Continue) that the upstream has not given."""
+        if self._informational or self._outgoing is None or not self._outgoing.endswith(b"\r\n\r\n"):
+            return False
+        return self.head.fields.get(b"expect") is not None
+
     def _drop_connection(self) -> None:
         connection = self._connection
         self._connection = None
@@ -433,6 +439,8 @@ class Exchange:
         self._reusable = head.minor == 1 and not fields.close and not early
         self._encode = False
         coding = Coding.AS_IS
+        if fields.chunked and (not minor or head.status == 204):
+            coding = Coding.REMOVED  # RFC 9112 section 6.1: neither of them may carry Transfer-Encoding
         if left == UNTIL_CLOSE:
             self._reusable = False
             if minor:
@@ -444,7 +452,6 @@ class Exchange:
             self._response_scanner = ChunkedScanner(502, decode=not minor)
             if not minor:
                 keep = False
-                coding = Coding.REMOVED
         self._keep = keep
         self._response_left = left
         connection = b"" if keep and minor else (b"keep-alive" if keep else b"close")
@@ -566,8 +573,8 @@ class Exchange:
         """RFC 9110 section 7.8: from here on both sides speak something else."""
         connection, upstream = self._connection, self._upstream
         assert connection is not None and upstream is not None  # noqa: S101, PT018 - the response came by it
-        asked = self.head.fields.upgrade
-        if asked is None or head.fields.upgrade is None or self._request_left != NONE:
+        asked = self.head.minor and self.head.fields.upgrade
+        if not asked or head.fields.upgrade is None or self._request_left != NONE:
             self._failed(INVALID)
             return
         self._connection = None

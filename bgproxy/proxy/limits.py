@@ -9,6 +9,9 @@ KIB: Final = 1024
 # A request of up to this size, head included, is kept until its response begins, so that it can be sent
 # to another upstream. It is one read of a socket in nearly all cases, kept as it came.
 REPLAY_BYTES: Final = 64 * KIB
+# A head of up to this size is kept, in several forms, for as long as its client's connection lives: the next
+# one is often the same.
+MEMO_BYTES: Final = 4 * KIB
 # Bytes of the next requests (pipelining) that are kept while one is being answered.
 PIPELINE_BYTES: Final = 64 * KIB
 # How long a client that was told "Connection: close" may go on sending before it is cut off: closing at
@@ -23,5 +26,7 @@ IDLE_CONNECTION_S: Final = 4.0
 KEEPALIVE_IDLE_S: Final = 60
 KEEPALIVE_INTERVAL_S: Final = 15
 KEEPALIVE_PROBES: Final = 4
+# How long a side may take to read what was written to it before its upgraded connection ended.
+TUNNEL_FLUSH_S: Final = 30.0
 # How often deadlines are looked at: the precision of every timeout.
 SWEEP_S: Final = 0.1

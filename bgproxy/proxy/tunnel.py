@@ -67,6 +67,9 @@ class Tunnel:
         self._connection.user = None
         self.downstream.transport.close()
         self._connection.transport.close()
+        # A side that does not read what it was sent must not stay for ever.
+        self.downstream.deadline = plane.now + limits.TUNNEL_FLUSH_S
+        plane.loop.call_later(limits.TUNNEL_FLUSH_S, self._connection.transport.abort)
         if plane.awaited:
             plane.notify()
 

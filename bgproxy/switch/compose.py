@@ -118,21 +118,47 @@ def recovered(config: Config, before: Snapshot) -> Desired:
 def reconcile(desired: Desired, config: Config, before: Config | None) -> Desired:
     """The state under another configuration, in the same generation; equal to `desired` if nothing changes.
 
-    A service that stays keeps its active pool. A pool that was set through the API keeps what was set,
-    until the configuration of that pool itself changes: then the operator's newer word counts.
+    A service that stays keeps its active pool, also under another name. A pool that was set through the API
+    keeps what was set, until the configuration has other upstreams for it: then the newer word counts.
     """
     services: dict[str, ServiceState] = {}
+    renamed = _renamed(before, config)
     for name, service in config.services.items():
-        state = desired.services.get(name)
+        state = desired.services.get(name) or desired.services.get(renamed.get(name, ""))
         if state is None or state.active not in service.pools:
             services[name] = ServiceState(service.active)
             continue
-        known = before.services.get(name) if before is not None else None
+        known = before.services.get(renamed.get(name, name)) if before is not None else None
         kept = {
             pool: value
             for pool, value in state.pools.items()
-            if pool in service.pools and (known is None or known.pools.get(pool) == service.pools[pool])
+            if pool in service.pools and (known is None or _has_same_upstreams(known, service, pool))
         }
         previous = state.previous if state.previous in service.pools else None
         services[name] = replace(state, pools=kept, previous=previous)
     return Desired(desired.generation, services)
+
+
+# Private
+
+
+def _renamed(before: Config | None, after: Config) -> dict[str, str]:
+    """New names of services and the old ones: for the same hosts and paths, with pools of the same names."""
+    if before is None:
+        return {}
+    gone = {
+        (service.hosts, service.paths, frozenset(service.pools)): name
+        for name, service in before.services.items()
+        if name not in after.services
+    }
+    found: dict[str, str] = {}
+    for name, service in after.services.items():
+        old = gone.get((service.hosts, service.paths, frozenset(service.pools)))
+        if name not in before.services and old is not None:
+            found[name] = old
+    return found
+
+
+def _has_same_upstreams(before: Service, after: Service, pool: str) -> bool:
+    known = before.pools.get(pool)
+    return known is not None and known.upstreams == after.pools[pool].upstreams

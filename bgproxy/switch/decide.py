@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from bgproxy.config.address import parse_address
-from bgproxy.errors import Conflict, Invalid, NotFound, NotHealthy
+from bgproxy.errors import Conflict, Invalid, NobodyHealthy, NotFound, NotHealthy
 from bgproxy.model import Canary, Config, Desired, Health, Match, Pool, Service, ServiceState, Upstream
 from bgproxy.switch.compose import pool_of
 
@@ -54,16 +54,30 @@ def name_services(config: Config, service: str | None, group: str | None) -> tup
 
 
 def moves(config: Config, desired: Desired, names: Sequence[str], to: str | None) -> list[Move]:
-    """Where a switch would take each service: to `to`, or to its idle pool."""
+    """Where a switch would take each service: to `to`, or to its idle pool.
+
+    The services of a group go the same way: without `to` they have to stand on the same side, and with it
+    those that are there already stay.
+    """
+    sides = {list(config.services[name].pools).index(desired.services[name].active) for name in names}
+    if to is None and len(sides) > 1:
+        where = ", ".join(f"{name} on {desired.services[name].active}" for name in names)
+        raise Conflict(
+            f"the services stand on different sides ({where}): say where `to`, or switch them one by one",
+            generation=desired.generation,
+        )
     result = []
     for name in names:
         service, state = config.services[name], desired.services[name]
         target = service.other(state.active) if to is None else to
         if target not in service.pools:
             raise NotFound(f"service {name} has no pool {target!r}; {_one_of('pool', service.pools)}")
-        if target == state.active:
-            raise Conflict(f"{target} is already the active pool of {name}", generation=desired.generation)
-        result.append(Move(name, state.active, target))
+        if target != state.active:
+            result.append(Move(name, state.active, target))
+    if not result:
+        raise Conflict(
+            f"{to} is already the active pool of {', '.join(names)}", generation=desired.generation
+        )
     return result
 
 
@@ -103,6 +117,14 @@ def require_proof(proofs: Sequence[Proof], targets: Iterable[tuple[str, str]], *
             f"{reasons}. Mend it and try again.",
             upstreams=[asdict(proof) for proof in failed],
         )
+
+
+def require_somebody(proofs: Sequence[Proof], pools: Iterable[tuple[str, str]]) -> None:
+    """Raises `NobodyHealthy` if one of these (service, pool), which serve now, would have nobody healthy."""
+    try:
+        require_proof(proofs, pools, rollback=True)
+    except NotHealthy as refusal:
+        raise NobodyHealthy(refusal.detail, **refusal.extra) from refusal
 
 
 def switched(config: Config, desired: Desired, planned: Sequence[Move], now: float) -> Desired:

@@ -60,9 +60,7 @@ BLUE = PoolSample(
 )
 GREEN = PoolSample("green", "v2", False, [UpstreamSample("10.0.1.1:80", Health.UNKNOWN, 1, Totals())])
 WEB = ServiceSample("web", 25, totals(errors=3, fast=3, held=9), [BLUE, GREEN])
-WORKER = WorkerView(
-    0, 1, False, 1, connections=5, accepted=6, parked=7, overflowed=0, starts=1
-)
+WORKER = WorkerView(0, 1, False, 1, connections=5, accepted=6, parked=7, overflowed=0, starts=1)
 SAMPLE = Sample(4, 17, totals(fast=2), 600, [WEB], [WORKER, WORKER], {("switch", "done"): 3})
 
 

@@ -52,7 +52,12 @@ async def test_a_pool_that_was_edited_while_bgproxy_was_down_is_the_edited_one(t
             )
         async with bgproxy(tmp_path, config) as proxy:
             assert (await proxy.service())["pools"]["green"]["version"] == "by call"
-        config["services"]["web"]["pools"]["green"]["version"] = "by file"
+        green = config["services"]["web"]["pools"]["green"]
+        green["version"] = "label"
+        async with bgproxy(tmp_path, config) as proxy:
+            assert (await proxy.service())["pools"]["green"]["version"] == "by call"
+        green["upstreams"] = [{"address": green["upstreams"][0], "weight": 2}]
+        green["version"] = "by file"
         async with bgproxy(tmp_path, config) as proxy:
             assert (await proxy.service())["pools"]["green"]["version"] == "by file"
             assert await answering(proxy) == "blue"

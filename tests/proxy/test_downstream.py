@@ -105,6 +105,20 @@ async def test_a_head_may_come_byte_by_byte(converse: Converse) -> None:
     await (await talk.blue[0].accepts()).gets(forwarded(get("/slow")))
 
 
+async def test_an_idle_connection_keeps_nothing_of_a_large_head(converse: Converse) -> None:
+    talk = await converse()
+    client = await talk.client()
+    (downstream,) = talk.plane.downstreams
+    large = get("/", "X: " + "a" * limits.MEMO_BYTES)
+    for request, is_kept in ((get(), True), (large, False), (large, False), (get(), True)):
+        await client.sends(request)
+        upstream = await talk.blue[0].accepts() if not talk.blue[0].peers else talk.blue[0].peers[0]
+        await upstream.gets(forwarded(request))
+        await upstream.sends(answer())
+        await client.gets(answer())
+        assert bool(downstream._head) == bool(downstream._block) == bool(downstream.outgoing) == is_kept
+
+
 async def test_one_empty_line_in_front_of_a_request_is_ignored(converse: Converse) -> None:
     talk = await converse()
     client = await talk.client()

@@ -248,6 +248,38 @@ async def test_early_hints_pass_ahead_of_the_response_even_in_one_piece_with_it(
     await client.gets(hints + answer("page"))
 
 
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+async def test_an_informational_response_is_of_our_own_version_and_has_no_hop_by_hop_fields(
+    converse: Converse, version: str
+) -> None:
+    talk = await converse()
+    client = await talk.client()
+    await client.sends(get())
+    upstream = await talk.blue[0].accepts()
+    fields = "Connection: x-hop\nX-Hop: 1\nKeep-Alive: 5\nLink: </a.css>\n"
+    coding = "Transfer-Encoding: chunked\n" if version == "1.1" else ""
+    await upstream.sends(f"HTTP/{version} 103 Early Hints\n{fields}{coding}\n" + answer("page"))
+    await client.gets("HTTP/1.1 103 Early Hints\nLink: </a.css>\n\n" + answer("page"))
+
+
+@pytest.mark.parametrize(
+    ("version", "method", "status"),
+    [("1.0", "HEAD", "200 OK"), ("1.0", "GET", "304 Not Modified"), ("1.1", "GET", "204 No Content")],
+)
+async def test_transfer_encoding_is_not_sent_where_it_must_not_be(
+    converse: Converse, version: str, method: str, status: str
+) -> None:
+    talk = await converse()
+    client = await talk.client()
+    await client.sends(get("/", "Connection: keep-alive", method=method, version=version))
+    upstream = await talk.blue[0].accepts()
+    await upstream.sends(f"HTTP/1.1 {status}\nTransfer-Encoding: chunked\n\n")
+    kept = "Connection: keep-alive\n" if version == "1.0" else ""
+    await client.gets(f"HTTP/1.1 {status}\n{kept}\n")
+    await client.sends(get("/next"))
+    await upstream.gets_until(b"GET /next")
+
+
 async def test_http_1_0_gets_no_informational_response(converse: Converse) -> None:
     talk = await converse()
     client = await talk.client()

@@ -93,6 +93,24 @@ async def test_a_body_that_the_upstream_does_not_read_is_not_the_clients_fault(c
     assert not upstream.has_nothing()
 
 
+@pytest.mark.parametrize(
+    ("given", "sent", "status"), [("", "", 504), ("HTTP/1.1 100 Continue\n\n", "", 408), ("", "123", 408)]
+)
+async def test_a_body_that_the_upstream_has_not_asked_for_is_not_the_clients_fault(
+    converse: Converse, given: str, sent: str, status: int
+) -> None:
+    talk = await converse(timeouts=Timeouts(request_body_s=SHORT_S))
+    client = await talk.client()
+    await client.sends(get("/", "Content-Length: 9", "Expect: 100-continue", method="POST") + sent)
+    upstream = await talk.blue[0].accepts()
+    await upstream.gets_until(b"\r\n\r\n")
+    await upstream.sends(given)
+    await client.gets(given)
+    assert (await client.gets_response()).status == status
+    await client.gets_end()
+    assert talk.totals(talk.blue[0]).timed_out == (status == 504)
+
+
 async def test_progress_of_a_body_puts_the_deadline_off(converse: Converse) -> None:
     talk = await converse(timeouts=Timeouts(request_body_s=0.4))
     client = await talk.client()

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import pytest
 
+from bgproxy.proxy import keepalive, limits
+from bgproxy.proxy.upstream import UpstreamConnection
 from tests.proxy.conftest import Converse
 from tests.support.conversation import FORWARDED, Conversation, answer, get
 from tests.support.peers import Peer
@@ -157,6 +159,26 @@ async def test_a_tunnel_survives_a_switch_and_ends_with_the_drain(converse: Conv
     await upstream.gets_end()
     assert talk.tunnels == 0
     assert talk.notified > notified + 1  # by the adoption, and by the end of what is awaited
+
+
+@pytest.mark.parametrize("side", ["client", "upstream"])
+async def test_a_side_that_does_not_read_is_cut_off_some_time_after_the_end(
+    converse: Converse, monkeypatch: pytest.MonkeyPatch, side: str
+) -> None:
+    monkeypatch.setattr(limits, "TUNNEL_FLUSH_S", 0.2)
+    gone: list[UpstreamConnection] = []
+    monkeypatch.setattr(keepalive, "forget", gone.append)
+    talk = await converse()
+    ends = await tunnel(talk)
+    sender, reader = (ends.upstream, ends.client) if side == "client" else (ends.client, ends.upstream)
+    pouring = asyncio.ensure_future(sender.pours(b"a" * 50_000_000))
+    await talk.until_stuck(lambda: sender.sent_bytes)
+    talk.switch(drain_until=time.time())
+    talk.wake()
+    await talk.until(lambda: talk.tunnels == 0, "the tunnel has ended")
+    await talk.until(lambda: gone and not talk.plane.downstreams, "both connections are gone")
+    assert len(await reader.gets_cut_off()) < sender.sent_bytes
+    await asyncio.gather(pouring, return_exceptions=True)
 
 
 async def test_the_drain_of_one_pool_leaves_the_tunnels_of_the_other_alone(converse: Converse) -> None:

@@ -106,8 +106,25 @@ def test_a_service_that_stays_keeps_its_active_pool() -> None:
 
 
 def test_services_come_and_go() -> None:
-    after = Config({"api": service("api", active="green")}, listeners=())
+    other = replace(service("api", active="green"), hosts=("api.test",))
+    after = Config({"api": other}, listeners=())
     assert compose.reconcile(FIRST, after, CONFIG).services == {"api": ServiceState("green")}
+
+
+def test_a_service_under_another_name_is_still_the_same() -> None:
+    """Or a rename in the file would move its traffic."""
+    desired = with_state(ServiceState("green", "blue", pools={"green": SET}))
+    after = Config({"www": service("www", active="blue")}, listeners=())
+    assert compose.reconcile(desired, after, CONFIG).services == {"www": desired.services["web"]}
+
+
+def test_another_label_for_the_same_upstreams_leaves_what_was_set() -> None:
+    desired = with_state(ServiceState("blue", pools={"green": SET}))
+    labelled = replace(
+        service(), pools={**service().pools, "green": replace(service().pools["green"], version="v9")}
+    )
+    after = replace(CONFIG, services={"web": labelled})
+    assert compose.reconcile(desired, after, CONFIG).services["web"].pools == {"green": SET}
 
 
 def test_a_pool_that_was_set_stays_so_until_its_own_configuration_changes() -> None:

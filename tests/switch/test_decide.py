@@ -55,16 +55,24 @@ def test_nobody_is_guessed(
 
 
 def test_a_switch_goes_to_the_idle_pool_or_to_the_one_that_is_named() -> None:
-    both = [Move("web", "blue", "green"), Move("api", "green", "blue")]
-    assert decide.moves(TWO, DESIRED, ["web", "api"], None) == both
-    assert decide.moves(TWO, DESIRED, ["web"], "green") == both[:1]
+    assert decide.moves(TWO, DESIRED, ["web"], None) == [Move("web", "blue", "green")]
+    assert decide.moves(TWO, DESIRED, ["api"], None) == [Move("api", "green", "blue")]
+    assert decide.moves(TWO, DESIRED, ["web"], "green") == [Move("web", "blue", "green")]
+
+
+def test_a_group_goes_the_same_way_or_is_told_where() -> None:
+    """Toggling each service would leave a group split that was split before."""
+    with pytest.raises(Conflict, match="web on blue, api on green") as refused:
+        decide.moves(TWO, DESIRED, ["web", "api"], None)
+    assert refused.value.extra == {"generation": 7}
+    assert decide.moves(TWO, DESIRED, ["web", "api"], "green") == [Move("web", "blue", "green")]
 
 
 def test_a_switch_to_nowhere_and_one_to_where_traffic_is_are_refused() -> None:
     with pytest.raises(NotFound, match="service web has no pool 'x'; there is blue, green"):
         decide.moves(TWO, DESIRED, ["web"], "x")
     with pytest.raises(Conflict, match="green is already the active pool of api") as refused:
-        decide.moves(TWO, DESIRED, ["web", "api"], "green")
+        decide.moves(TWO, DESIRED, ["api"], "green")
     assert refused.value.extra == {"generation": 7}
 
 
