@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import resource
 import time
 from collections.abc import Callable
 from math import inf
@@ -64,6 +66,8 @@ class DataPlane:
         self.unrouted = block.record(UNROUTED_SLOT, UNROUTED_TAG)
         self.downstreams: set[Downstream] = set()
         self.tunnels: set[Tunnel] = set()
+        self.max_connections = affordable_connections()
+        self._full_until = 0.0  # said so
         self.draining = False
         self._drain_until = self._idle_until = inf
         self._parked: dict[Exchange, tuple[LiveService, int]] = {}  # with its bytes, in the order of arrival
@@ -197,6 +201,16 @@ class DataPlane:
         del self._connecting[exchange]
         return True
 
+    def say_full(self) -> None:
+        """Tells the operator that clients are turned away; not for each of them."""
+        if self.now >= self._full_until:
+            self._full_until = self.now + limits.FULL_SAID_S
+            logger.error(
+                "clients are turned away: this worker has %d connections and descriptors for no more; "
+                "raise LimitNOFILE or `ulimit -Hn`, or use more workers",
+                self.max_connections,
+            )
+
     # Time
 
     def _sweep(self) -> None:
@@ -262,3 +276,11 @@ class DataPlane:
                 downstream.reset()
             elif now > self._idle_until and downstream.is_idle():
                 downstream.transport.close()
+
+
+def affordable_connections() -> int:
+    """How many clients this process has descriptors for, each with a connection to an upstream."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.open(os.devnull, os.O_RDONLY)  # about how many are in use
+    os.close(lowest_free)
+    return max((soft - lowest_free - limits.DESCRIPTORS_RESERVED) // 2, 1)

@@ -155,6 +155,9 @@ class Downstream(asyncio.Protocol):
         if isinstance(peername, tuple):
             self.peer = str(peername[0]).encode()
         self.deadline = plane.now + plane.request_head_s
+        if len(plane.downstreams) > plane.max_connections:
+            plane.say_full()
+            self.refuse(ProxyError(503, "there are too many connections; try again later"))
 
     def data_received(self, data: bytes) -> None:
         user = self.user

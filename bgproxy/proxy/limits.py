@@ -28,5 +28,9 @@ KEEPALIVE_INTERVAL_S: Final = 15
 KEEPALIVE_PROBES: Final = 4
 # How long a side may take to read what was written to it before its upgraded connection ended.
 TUNNEL_FLUSH_S: Final = 30.0
+# Descriptors that are left for what is neither a client's nor an upstream's connection.
+DESCRIPTORS_RESERVED: Final = 32
+# How often it is said that clients are turned away.
+FULL_SAID_S: Final = 10.0
 # How often deadlines are looked at: the precision of every timeout.
 SWEEP_S: Final = 0.1

@@ -364,3 +364,20 @@ async def test_nothing_is_done_about_what_comes_behind_the_last_request(converse
     await client.gets_end()
     assert upstream.has_nothing()
     assert talk.totals(talk.blue[0]).idle == 1
+
+
+async def test_a_client_beyond_what_there_are_descriptors_for_is_told_so(converse: Converse) -> None:
+    talk = await converse()
+    talk.plane.max_connections = 1
+    first = await talk.client()
+    await talk.until(lambda: len(talk.plane.downstreams) == 1, "the first is there")
+    second = await talk.client()
+    refused = await second.gets_response()
+    assert refused.status == 503
+    await second.gets_end()
+    second.closes()
+    await first.sends(get())
+    upstream = await talk.blue[0].accepts()
+    await upstream.gets(forwarded(get()))
+    await upstream.sends(answer("hello"))
+    await first.gets(answer("hello"))
