@@ -6,7 +6,7 @@ three answers, and `None`, cannot tell, is never to be taken for a yes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -34,6 +34,9 @@ class Traffic:
 class Engine(Protocol):
     def predecessor(self) -> Snapshot | None:
         """What was in force before this controller; None if nothing was, or nobody can tell."""
+
+    def has_room(self, keys: Iterable[Key]) -> bool:
+        """Whether a snapshot of these services and upstreams could be applied now."""
 
     def apply(self, snapshot: Snapshot) -> None:
         """Makes `snapshot` the one that traffic obeys; in force when this returns."""

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from bgproxy.engines.base import UNROUTED, Key, Traffic
 from bgproxy.model import PoolView, ServiceView, Snapshot
 from bgproxy.shared_memory import snapshot as snapshots
 from bgproxy.shared_memory.counters import (
-    IDLE,
-    IN_FLIGHT,
     PARKED_REQUESTS,
     PARKED_SIZE,
-    TUNNELS,
     UNROUTED_SLOT,
     UNROUTED_TAG,
     CounterReader,
@@ -56,10 +53,13 @@ class EmbeddedEngine:
         self._remember(before)
         return before
 
+    def has_room(self, keys: Iterable[Key]) -> bool:
+        wanted = list(keys)
+        self._release_all_but(wanted)
+        return self._slots.room(wanted) >= 0
+
     def apply(self, snapshot: Snapshot) -> None:
-        if self.is_live():
-            # Nobody uses what the last snapshot did not name. What this one drops is in use until all obey it.
-            self._slots.keep_only([*self._places, *_keys(snapshot)])
+        self._release_all_but(_keys(snapshot))
         placed = Snapshot(snapshot.generation, tuple(self._place(service) for service in snapshot.services))
         payload = snapshots.encode(placed)
         self._writer.publish(payload)
@@ -76,12 +76,7 @@ class EmbeddedEngine:
         return sequence_of(self._writer.word)
 
     def traffic(self, service: str, pool: str) -> Traffic:
-        places = self._pools.get((service, pool), [])
-        in_flight, tunnels, idle = (
-            sum(self._reader.gauge(cell, slot, tag) for slot, tag in places)
-            for cell in (IN_FLIGHT, TUNNELS, IDLE)
-        )
-        return Traffic(in_flight, tunnels, idle)
+        return Traffic(*self._reader.under_way(self._pools.get((service, pool), [])))
 
     def totals(self, key: Key) -> Totals:
         place = self._places.get(key)
@@ -111,6 +106,11 @@ class EmbeddedEngine:
         self._loop.remove_reader(self._own.fileno())
 
     # Private
+
+    def _release_all_but(self, keys: Iterable[Key]) -> None:
+        if self.is_live():
+            # Nobody uses what the last snapshot did not name. What the next one drops is in use until all obey it.
+            self._slots.keep_only([*self._places, *keys])
 
     def _on_bell(self) -> None:
         self._own.silence()

@@ -7,6 +7,7 @@ with everything imported and nothing running.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -15,6 +16,8 @@ import time
 import traceback
 from collections.abc import Callable, Iterable
 from typing import Final
+
+logger = logging.getLogger("bgproxy.supervisor")
 
 RESET_SIGNALS: Final = (
     signal.SIGTERM,
@@ -54,8 +57,13 @@ class Child:
 
     def tell(self, message: str) -> None:
         """Sends one line. A child that is gone cannot hear it, which its exit will tell."""
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        try:
             self.control.sendall(message.encode() + b"\n")
+        except (BrokenPipeError, ConnectionResetError):
+            return
+        except BlockingIOError:
+            # It has not listened for hundreds of lines. Whoever waits for it stands still with it.
+            logger.warning("the %s (pid %d) does not listen: %s is lost on it", self.role, self.pid, message)
 
     def hear(self) -> list[bytes] | None:
         """The lines that have arrived; None when the child has closed its end."""
@@ -85,6 +93,7 @@ def _become(
         signal.set_wakeup_fd(-1)
         for number in RESET_SIGNALS:
             signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, RESET_SIGNALS)
         for sock in close:
             sock.close()
         code = run(control)

@@ -85,6 +85,8 @@ class Controller:
         self._desk: Desk
         self._ended = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._reloads = asyncio.Lock()  # one after the other: each of them may have to undo what it began
+        self._reload_asked = False  # by a signal, and not begun
 
     async def serve(self) -> int:
         seat, loop = self._seat, asyncio.get_running_loop()
@@ -113,6 +115,7 @@ class Controller:
         await web.SockSite(runner, seat.admin).start()
         await self._supervisor.open()
         self._start(self._follow_drains())
+        self._start(self._agree(config))
         events.add(
             "controller",
             f"controller {'started' if before is None else 'took over'}",
@@ -121,8 +124,10 @@ class Controller:
         await self._ended.wait()
         events.close()
         await runner.cleanup()
-        for task in self._tasks:
+        tasks = [*self._tasks]
+        for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await roster.close()
         engine.close()
         await store.close()
@@ -146,12 +151,17 @@ class Controller:
 
     async def _reload(self, call: Call) -> list[str]:
         """Reads the file again; applies what changed, or raises with every reason and changes nothing."""
+        async with self._reloads:
+            self._reload_asked = False
+            return await self._reload_now(call)
+
+    async def _reload_now(self, call: Call) -> list[str]:
         text, config = read_config(self._seat.config_path)
         before = self._board.config
         _require_reloadable(before, config, self._seat.config_path)
-        await self._replan(config)
+        written = ConfigText(text, self._seat.config_path)
         try:
-            changed = await self._board.reconfigure(call, config, ConfigText(text, self._seat.config_path))
+            changed = await self._board.reconfigure(call, config, written, lambda: self._replan(config))
         except ControlError:
             await self._replan(before)
             raise
@@ -165,6 +175,13 @@ class Controller:
             raise Conflict(answer["error"], generation=self._board.desired.generation)
         self._desk.listeners[:] = [tuple(each) for each in answer["listeners"]]
 
+    async def _agree(self, config: Config) -> None:
+        """Undoes a reload that a predecessor has not lived to finish, of which the supervisor has its part."""
+        try:
+            await self._replan(config)
+        except Conflict as error:
+            logger.error("listeners are not as configured: %s", error.detail)  # noqa: TRY400
+
     async def _upgrade(self, call: Call) -> str | None:
         answer = await self._supervisor.ask("upgrade")
         refusal: str | None = answer["error"]
@@ -174,7 +191,8 @@ class Controller:
         return refusal
 
     def _told(self, message: dict[str, Any]) -> None:
-        if message["do"] == "reload":
+        if message["do"] == "reload" and not self._reload_asked:
+            self._reload_asked = True
             self._start(self._reload_by_signal())
 
     async def _reload_by_signal(self) -> None:
@@ -226,7 +244,10 @@ class SupervisorLine:
     # Private
 
     def _read(self) -> None:
-        data = self._control.recv(65536)
+        try:
+            data = self._control.recv(65536)
+        except ConnectionResetError:  # it went without having read what we said
+            data = b""
         if not data:
             # Without a supervisor nobody would start our successor; the workers end too.
             asyncio.get_running_loop().remove_reader(self._control.fileno())
@@ -236,7 +257,9 @@ class SupervisorLine:
         for line in lines:
             message = json.loads(line)
             if "id" in message:
-                self._asked.pop(message["id"]).set_result(message)
+                answer = self._asked.pop(message["id"])
+                if not answer.done():  # whoever asked may have gone
+                    answer.set_result(message)
             else:
                 self._told(message)
 

@@ -30,6 +30,9 @@ class Crew:
     def is_ready(self) -> bool:
         return all(place.child is not None and place.child.ready for place in self.places)
 
+    def is_gone(self) -> bool:
+        return all(place.gone for place in self.places)
+
     def tell(self, message: str) -> None:
         for place in self.places:
             if place.child is not None:
@@ -37,11 +40,18 @@ class Crew:
 
     def retire(self) -> None:
         """Accept no more, serve what is connected for as long as it takes."""
-        self.retired = True
+        self._end()
         self.tell("retire")
 
     def kill(self) -> None:
-        self.retired = True
+        self._end()
         for place in self.places:
             if place.child is not None:
                 place.child.signal(signal.SIGKILL)
+
+    # Private
+
+    def _end(self) -> None:
+        self.retired = True
+        for place in self.places:
+            place.gone = place.child is None  # whoever was to be restarted there is not

@@ -7,6 +7,7 @@ few numbers, which it hands to its successor in the same process.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import heapq
 import json
@@ -46,6 +47,8 @@ EXIT_CONFIG: Final = 2
 
 EXIT_STATE: Final = 4
 
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR2)
+
 
 class Supervisor:
     def __init__(self, config_path: str, memory: SharedMemory, bells: list[Bell]) -> None:
@@ -60,6 +63,7 @@ class Supervisor:
         self.crews: list[Crew] = []  # the last one serves; the others drain
         self._controller_deaths = 0
         self._retired: list[Listening] = []
+        self._reload_due = False
         self._ending = False
         self._exit_code: int | None = None
         self._announced = False
@@ -100,25 +104,32 @@ class Supervisor:
         reader.setblocking(False)
         writer.setblocking(False)
         signal.set_wakeup_fd(writer.fileno())
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR2):
+        for number in SIGNALS:
             signal.signal(number, lambda *_: None)
         self._wakeup = (reader, writer)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # which a predecessor had blocked
         self._selector.register(reader, selectors.EVENT_READ, self._on_signals)
         # What came before there was a handler: a child may have died already.
         self._reap()
 
     def _on_signals(self) -> None:
-        for number in self._wakeup[0].recv(4096):
-            if number == signal.SIGCHLD:
-                self._reap()
-            elif number in (signal.SIGTERM, signal.SIGINT):
-                self._end()
-            elif number == signal.SIGHUP and self.controller is not None:
-                self.controller.tell(json.dumps({"do": "reload"}))
-            elif number == signal.SIGUSR2:
-                refusal = self.upgrade()
-                if refusal:
-                    logger.error("upgrade refused: %s", refusal)
+        numbers = set(self._wakeup[0].recv(4096))
+        if signal.SIGCHLD in numbers:
+            self._reap()
+        if numbers & {signal.SIGTERM, signal.SIGINT}:
+            self._end()
+        if signal.SIGHUP in numbers:
+            self._reload()
+        if signal.SIGUSR2 in numbers:  # the last, because it may be the last that this program does
+            refusal = self.upgrade()
+            if refusal:
+                logger.error("upgrade refused: %s", refusal)
+
+    def _reload(self) -> None:
+        if self.controller is None or self.controller.leaving:
+            self._reload_due = True  # for its successor
+        else:
+            self.controller.tell(json.dumps({"do": "reload"}))
 
     # Children
 
@@ -181,8 +192,8 @@ class Supervisor:
     def _hear(self, child: Child) -> None:
         lines = child.hear()
         if lines is None:
+            # Closed with the child itself: until that is reaped, it may be told something or handed over.
             self._selector.unregister(child.control)
-            child.control.close()
             return
         for line in lines:
             if child.role == "worker":
@@ -235,7 +246,7 @@ class Supervisor:
         counters.vacate(self.memory, place.block)
         if self._ending or crew.retired:
             place.gone = True
-            if all(each.gone for each in crew.places):
+            if crew.is_gone():
                 self.crews.remove(crew)
             if self._ending:
                 self._check_ended()
@@ -252,11 +263,12 @@ class Supervisor:
     def _check_ready(self) -> None:
         """Once the newest crew accepts, the ones before it have had their time."""
         crew = self.crews[-1]
-        if not crew.is_ready() or crew.retired:
+        if self._ending or not crew.is_ready() or crew.retired:
             return
         for older in self.crews[:-1]:
             if not older.retired:
                 older.retire()
+        self.crews = [each for each in self.crews if each is crew or not each.is_gone()]
         for listener in self._retired:
             listener.close()
         self._retired.clear()
@@ -272,8 +284,9 @@ class Supervisor:
             return
         logger.error("the new workers are not ready after %g s; the old ones go on", CREW_READY_S)
         self.crews.remove(crew)
-        self.crews.insert(0, crew)
         crew.kill()
+        if not crew.is_gone():
+            self.crews.insert(0, crew)
 
     # What the controller asks for
 
@@ -281,15 +294,20 @@ class Supervisor:
         answer: dict[str, Any] = {"id": message.get("id")}
         if message["do"] == "plan":
             answer["error"] = self._replan(Plan.from_json(message["plan"]))
-            answer["listeners"] = [
-                (each.name, each.bind, each.address, each.preview) for each in self.listeners.values()
-            ]
+            answer["listeners"] = (
+                []
+                if answer["error"]
+                else [(each.name, each.bind, each.address, each.preview) for each in self.listeners.values()]
+            )
             child.tell(json.dumps(answer))
         elif message["do"] == "applied":
             self.config_text = message["text"]
         elif message["do"] == "ready":
             child.ready = True
             self._check_ready()
+            if self._reload_due:
+                self._reload_due = False
+                self._reload()
         elif message["do"] == "upgrade":
             answer["error"] = self._refuse_upgrade()
             child.tell(json.dumps(answer))
@@ -299,6 +317,8 @@ class Supervisor:
 
     def _replan(self, plan: Plan) -> str | None:
         """Applies another plan without closing a connection; returns why not, if not."""
+        if self._ending:
+            return "bgproxy is ending"
         before = self.plan
         if (plan.listeners, plan.workers) == (before.listeners, before.workers):
             self.plan = plan
@@ -316,11 +336,12 @@ class Supervisor:
     def _bind(self, plan: Plan) -> None:
         """Opens what `plan` needs and does not have; all of it or nothing."""
         wanted = {key_of(listener.bind, listener.name): listener for listener in plan.listeners}
+        retired = {key_of(each.bind, each.name): each for each in self._retired}  # and still open
         opened: list[Listening] = []
         listeners: dict[Key, Listening] = {}
         try:
             for key, listener in wanted.items():
-                listening = self.listeners.get(key)
+                listening = self.listeners.get(key) or retired.get(key)
                 if listening is None:
                     listening = Listening(listener.name, listener.bind, listener.preview)
                     opened.append(listening)
@@ -331,7 +352,8 @@ class Supervisor:
                 if listening.sockets:
                     listening.close()
             raise
-        self._retired += [listening for key, listening in self.listeners.items() if key not in listeners]
+        open_now = {**retired, **self.listeners}
+        self._retired = [listening for key, listening in open_now.items() if key not in listeners]
         for key, listener in wanted.items():
             listeners[key].name, listeners[key].preview = listener.name, listener.preview
         self.listeners = listeners
@@ -346,6 +368,8 @@ class Supervisor:
         return refusal
 
     def _refuse_upgrade(self) -> str | None:
+        if self._ending:
+            return "bgproxy is ending"
         if len(self.crews) > 1 and not self.crews[-1].is_ready():
             return "the workers are being replaced; try again when they are ready"
         if len(self._free_blocks()) < self.plan.workers:
@@ -353,8 +377,10 @@ class Supervisor:
         return preflight()
 
     def _hand_over(self) -> None:
+        if self._ending:
+            return
         logger.info("upgrade: version %s hands over", bgproxy.__version__)
-        signal.set_wakeup_fd(-1)
+        self._keep_signals()
         replace_program(
             Estate(
                 config_path=self.config_path,
@@ -378,6 +404,16 @@ class Supervisor:
                 ],
             )
         )
+
+    def _keep_signals(self) -> None:
+        """Until the successor is ready for them, signals wait; those that nobody has looked at are sent again."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        signal.set_wakeup_fd(-1)
+        with contextlib.suppress(BlockingIOError):
+            for number in set(self._wakeup[0].recv(4096)):
+                os.kill(os.getpid(), number)
+        if self._reload_due:
+            os.kill(os.getpid(), signal.SIGHUP)
 
     @classmethod
     def take_over(cls, estate: Estate) -> Supervisor:

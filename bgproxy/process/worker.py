@@ -27,6 +27,8 @@ logger = logging.getLogger("bgproxy.worker")
 # In a process that ends for good: time for a kept-alive client's next request before its connection is
 # closed. (A worker that is only replaced waits for the idle timeout instead.)
 IDLE_GRACE_S: Final = 1.0
+# How often a worker that drains looks whether it is empty.
+DRAIN_CHECK_S: Final = 0.05
 
 
 def run(seat: WorkerSeat) -> int:
@@ -79,7 +81,10 @@ class Worker:
 
     def _listen(self) -> None:
         """Obeys the supervisor: `drain SECONDS` (the service ends) or `retire` (a successor serves)."""
-        told = self._seat.control.recv(4096)
+        try:
+            told = self._seat.control.recv(4096)
+        except ConnectionResetError:  # it went without having read what we said
+            told = b""
         if not told:
             asyncio.get_running_loop().remove_reader(self._seat.control.fileno())
             logger.warning("the supervisor is gone")
@@ -97,10 +102,11 @@ class Worker:
         for listener in self._listeners:
             listener.close()
         self._plane.drain(timeout_s, idle_grace_s)
-        self._check_drained()
+        # Not at once: the plane learns of a connection one turn of the loop after it was accepted.
+        asyncio.get_running_loop().call_later(DRAIN_CHECK_S, self._check_drained)
 
     def _check_drained(self) -> None:
         if self._plane.is_empty():
             self._drained.set()
         else:
-            asyncio.get_running_loop().call_later(0.05, self._check_drained)
+            asyncio.get_running_loop().call_later(DRAIN_CHECK_S, self._check_drained)

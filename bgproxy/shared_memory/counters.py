@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -207,6 +207,23 @@ class CounterReader:
             for _, block in self._used()
             if block[start + TAG] == tag and is_alive(block[PID])
         )
+
+    def under_way(self, places: Sequence[tuple[int, int]]) -> tuple[int, int, int]:
+        """Requests in flight, tunnels and idle connections of many records (slot, tag) over the living workers.
+
+        In one pass over each block: it is asked at every news of a drain, for pools of a thousand upstreams.
+        """
+        in_flight = tunnels = idle = 0
+        for _, block in self._used():
+            if not is_alive(block[PID]):
+                continue
+            for slot, tag in places:
+                start = BLOCK_HEADER_CELLS + slot * RECORD_CELLS
+                if block[start + TAG] == tag:
+                    in_flight += block[start + IN_FLIGHT]
+                    tunnels += block[start + TUNNELS]
+                    idle += block[start + IDLE]
+        return in_flight, tunnels, idle
 
     def is_quiet(self, slot: int) -> bool:
         """True if no living worker has anything under way in the record of `slot`."""

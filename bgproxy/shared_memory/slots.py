@@ -48,6 +48,12 @@ class Slots:
         for key in [key for key in self._taken if key not in kept]:
             self._released.append(self._taken.pop(key)[0])
 
+    def room(self, keys: Iterable[Key]) -> int:
+        """How many records would be left if all of `keys` had one; below zero: there are not enough."""
+        missing = sum(key not in self._taken for key in set(keys))
+        quiet = sum(self._is_quiet(slot) for slot in self._released)
+        return RECORDS - self._next_slot + quiet - missing
+
     # Private
 
     def _free_slot(self) -> int:

@@ -67,17 +67,19 @@ class StateFile:
     def require_in_place(self) -> None:
         """SQLite goes on writing to a file that was deleted or moved, and nobody would ever read it."""
         try:
-            found = _identity(self.path.stat())
+            status = self.path.stat()
         except OSError as error:
             raise StateError(
                 f"{self.path} cannot be found any more ({error.strerror}): it was moved or deleted while bgproxy "
                 "runs. Put it back, or restart bgproxy."
             ) from error
-        if found != self._identity:
+        if _identity(status) != self._identity:
             raise StateError(
                 f"{self.path} was replaced while bgproxy runs, so nothing was written. Restart bgproxy to use "
                 "the new file."
             )
+        if status.st_size < _HEADER_BYTES:
+            raise self.damaged("was truncated while bgproxy runs")
 
     def damaged(self, what: str) -> StateError:
         """What is wrong with the file, and the way out, as commands."""

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from bgproxy.health.prober import Prober, Target, TargetKey, TargetStatus, Transition
 from bgproxy.health.resolver import Resolver
 from bgproxy.health.thresholds import HealthState
-from bgproxy.model import Config, Desired, Health, Snapshot
+from bgproxy.model import Config, Desired, Health, Pool, Snapshot
 from bgproxy.observability.events import EventLog
 from bgproxy.switch import compose
 from bgproxy.switch.compose import Member
@@ -34,6 +34,7 @@ class Roster:
         self._config = config
         self._desired: Desired | None = None
         self._coming: tuple[Config, Desired] | None = None  # whom to meet before they are followed
+        self._closed = False
 
     def restore(self, before: Snapshot, now: float) -> None:
         """Takes over the health and the addresses that were in force before; what was unknown stays so."""
@@ -51,7 +52,11 @@ class Roster:
 
     def follow(self, config: Config, desired: Desired) -> None:
         """Resolves and probes what these name, from now on."""
-        self._config, self._desired, self._coming = config, desired, None
+        before, self._desired = self._desired, desired
+        known = before is not None and self._coming is None and config is self._config
+        if before is not None and known and _pools(before) == _pools(desired):
+            return  # most changes move traffic between those who are here
+        self._config, self._coming = config, None
         self._update()
 
     def health(self, member: Member) -> Health:
@@ -93,12 +98,18 @@ class Roster:
                 self._update()
                 await self._prober.check_now(
                     TargetKey(each.service, each.pool, each.address)
-                    for each in self._members_of(config, desired)
+                    for each in self.members_of(config, desired)
                     if (each.service, each.pool) in pools and self.health(each) is Health.UNKNOWN
                 )
         return self._proofs(config, desired, pools)
 
+    def members_of(self, config: Config, desired: Desired) -> tuple[Member, ...]:
+        """Who would be in the pools, as far as is known by now."""
+        return tuple(compose.members(config, desired, self._resolver.addresses))
+
     async def close(self) -> None:
+        """From now on nobody is checked, so nothing is found out; a change that is broken off may still ask."""
+        self._closed = True
         await self._resolver.close()
         await self._prober.close()
 
@@ -106,24 +117,23 @@ class Roster:
 
     def _update(self) -> None:
         assert self._desired is not None  # noqa: S101 - it has been told whom to follow
+        if self._closed:
+            return
         states = [(self._config, self._desired)]
         if self._coming is not None:
             states.insert(0, self._coming)  # whoever is present already is checked as before
         self._resolver.set_names(name for state in states for name in _names(*state))
-        self.members = self._members_of(self._config, self._desired)
+        self.members = self.members_of(self._config, self._desired)
         self._prober.set_targets(
             Target(each.service, each.pool, each.address, config.services[each.service].health)
             for config, desired in states
-            for each in self._members_of(config, desired)
+            for each in self.members_of(config, desired)
         )
-
-    def _members_of(self, config: Config, desired: Desired) -> tuple[Member, ...]:
-        return tuple(compose.members(config, desired, self._resolver.addresses))
 
     def _proofs(self, config: Config, desired: Desired, pools: Iterable[tuple[str, str]]) -> list[Proof]:
         proofs: list[Proof] = []
         by_pool: dict[tuple[str, str], list[Member]] = {}
-        for member in self._members_of(config, desired):
+        for member in self.members_of(config, desired):
             by_pool.setdefault((member.service, member.pool), []).append(member)
         for service_name, pool_name in pools:
             mine = by_pool.get((service_name, pool_name), [])
@@ -161,7 +171,8 @@ class Roster:
             before=transition.before,
             after=transition.after,
         )
-        self._check_pool(target)
+        if transition.after is Health.UNHEALTHY:
+            self._check_pool(target)
         self.on_change()
 
     def _check_pool(self, target: Target) -> None:
@@ -170,12 +181,14 @@ class Roster:
         state = self._desired.services.get(target.service)
         if state is None or state.active != target.pool:
             return
-        of_traffic = {
-            each.address: self.health(each)
+        of_traffic = [
+            each
             for each in self.members
-            if (each.service, each.pool) == (target.service, target.pool) and each.weight > 0
-        }
-        if target.address in of_traffic and set(of_traffic.values()) == {Health.UNHEALTHY}:
+            if each.pool == target.pool and each.service == target.service and each.weight > 0
+        ]
+        if any(each.address == target.address for each in of_traffic) and all(
+            self.health(each) is Health.UNHEALTHY for each in of_traffic
+        ):
             policy = self._config.services[target.service].when_unhealthy
             self._events.add(
                 "all_unhealthy",
@@ -189,6 +202,10 @@ class Roster:
 def display(member: Member) -> str:
     """The name, with the address behind it where that says more."""
     return member.name if member.name == member.address else f"{member.name} ({member.address})"
+
+
+def _pools(desired: Desired) -> list[Mapping[str, Pool]]:
+    return [state.pools for state in desired.services.values()]
 
 
 def _names(config: Config, desired: Desired) -> list[str]:

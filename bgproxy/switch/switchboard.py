@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -173,6 +173,7 @@ class Switchboard:
             return decide.with_pool(desired, service, pool_name, version, placed, force=force)
 
         with self.claim(call, [name]):
+            self._require_room(self.config, decided(self.desired))
             if pool_name == self.desired.services[name].active and not call.dry_run:
                 await self._introduce(self.config, decided(self.desired), refuse=False)
             return await self._change(
@@ -220,7 +221,7 @@ class Switchboard:
             raise Conflict(f"{', '.join(names)}: nothing is held", generation=self.desired.generation)
         answer = {
             **answers.named(names),
-            "released": self.engine.parked()[0],
+            "released": sum(self.engine.parked(name)[0] for name in names),
             "generation": self.desired.generation,
         }
         if call.dry_run:
@@ -247,8 +248,16 @@ class Switchboard:
 
     # Configuration
 
-    async def reconfigure(self, call: Call, config: Config, text: ConfigText) -> list[str]:
+    async def reconfigure(
+        self,
+        call: Call,
+        config: Config,
+        text: ConfigText,
+        prepare: Callable[[], Awaitable[None]] | None = None,
+    ) -> list[str]:
         """Applies another configuration; returns what changed, in words. Active pools stay.
+
+        `prepare` is what has to be done before the commit, but not if the configuration is refused.
 
         New upstreams of an active pool are proven before they carry traffic: refused with `NotHealthy` if
         nobody of a pool that serves now would be healthy afterwards.
@@ -260,16 +269,36 @@ class Switchboard:
             if not changed:
                 return []
             decide.require_active_pools(self.desired, config)
+            self._require_room(config, compose.reconcile(self.desired, config, before))
             await self._introduce(config, compose.reconcile(self.desired, config, before), refuse=True)
             entry = self.entry(call, "reload", tuple(config.services), "done", detail="; ".join(changed))
-            async with self._commits:
-                reconciled = compose.reconcile(self.desired, config, before)
-                generation = self.desired.generation + 1
-                await self._write(replace(reconciled, generation=generation), entry, config=(config, text))
+            try:
+                if prepare is not None:
+                    await prepare()
+                async with self._commits:
+                    reconciled = compose.reconcile(self.desired, config, before)
+                    generation = self.desired.generation + 1
+                    await self._write(
+                        replace(reconciled, generation=generation), entry, config=(config, text)
+                    )
+            except BaseException:
+                self.roster.follow(self.config, self.desired)
+                raise
         self.events.add("reload", f"configuration applied: {'; '.join(changed)}", generation=generation)
         return changed
 
     # Private: changes
+
+    def _require_room(self, config: Config, after: Desired) -> None:
+        """What cannot be published must not be committed."""
+        members = self.roster.members_of(config, after)
+        upstreams = [(each.service, each.pool, each.address) for each in members]
+        if not self.engine.has_room([*((name,) for name in config.services), *upstreams]):
+            raise Conflict(
+                f"{len(upstreams)} upstreams of {len(config.services)} services are more than the workers have "
+                "room to count: take fewer, or try again when requests to those that were removed have ended",
+                generation=self.desired.generation,
+            )
 
     async def _introduce(self, config: Config, after: Desired, *, refuse: bool) -> None:
         """Has those who come into an active pool checked first, so that it is never without anybody."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -163,3 +164,54 @@ async def test_a_reload_that_cannot_listen_changes_nothing(tmp_path: Path) -> No
         after = await proxy.status()
         assert after["listeners"] == before["listeners"]
         assert after["generation"] == before["generation"]
+
+
+async def test_a_refused_reload_leaves_the_listeners_alone(tmp_path: Path) -> None:
+    """Its newcomers are not healthy, which takes time to find out; meanwhile clients come as before."""
+    async with two_apps(tmp_path) as config, bgproxy(tmp_path, config) as proxy:
+        await proxy.until_healthy("web", "green")
+        before = await proxy.status()
+        text = yaml.safe_load(proxy.config_path.read_text())
+        text["listeners"][0]["name"] = "moved"  # with any port, that is another listener
+        text["services"]["web"]["pools"]["blue"]["upstreams"] = ["127.0.0.1:1"]
+        proxy.config_path.write_text(yaml.safe_dump(text))
+        reload = asyncio.create_task(proxy.call("POST", "/admin/reload"))
+        while not reload.done():
+            assert await answering(proxy) == "blue"
+        code, answer = await reload
+        assert (code, answer["type"]) == (409, "urn:bgproxy:problem:not-healthy")
+        after = await proxy.status()
+        assert after["listeners"] == before["listeners"]
+        assert [each["pid"] for each in after["workers"]] == [each["pid"] for each in before["workers"]]
+
+
+async def test_a_reload_that_is_asked_for_while_there_is_no_controller_is_done_by_the_next(
+    tmp_path: Path,
+) -> None:
+    async with two_apps(tmp_path) as config, bgproxy(tmp_path, config) as proxy:
+        os.kill((await proxy.status())["controller"]["pid"], signal.SIGKILL)
+        await proxy.until_logged("traffic goes on")
+        os.kill(proxy.pid, signal.SIGHUP)
+        await proxy.until_logged("nothing has changed")
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 0.003, 0.006])
+async def test_reloads_on_each_others_heels_end_as_the_file_says(tmp_path: Path, pause_s: float) -> None:
+    async with two_apps(tmp_path) as config, bgproxy(tmp_path, config) as proxy:
+        text = yaml.safe_load(proxy.config_path.read_text())
+        text["listeners"].append({"name": "third", "bind": "127.0.0.1:0"})
+        text["workers"] = 1
+        proxy.config_path.write_text(yaml.safe_dump(text))
+        calls = []
+        for _ in range(3):
+            os.kill(proxy.pid, signal.SIGHUP)
+            calls.append(asyncio.create_task(proxy.call("POST", "/admin/reload")))
+            await asyncio.sleep(pause_s)
+        for call in calls:
+            code, answer = await call
+            assert code == 200, answer
+        proxy.log.clear()
+        os.kill(proxy.pid, signal.SIGHUP)
+        await proxy.until_logged("nothing has changed")
+        names = [each["name"] for each in (await proxy.status())["listeners"]]
+        assert names == ["public", "preview", "third"]

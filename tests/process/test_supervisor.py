@@ -246,6 +246,91 @@ async def test_sigusr2_upgrades_too(tmp_path: Path) -> None:
         assert (await proxy.status())["controller"]["pid"] != before
 
 
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR2, signal.SIGTERM])
+async def test_a_signal_in_the_moment_of_an_upgrade_waits_for_the_successor(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    """A program that has just replaced another has no handlers yet, and every one of these would end it."""
+    async with Slow() as upstream, bgproxy(tmp_path, config_of(upstream.port)) as proxy:
+        upstream.answer.set()
+        proxy.log.clear()
+        os.kill(proxy.pid, signal.SIGUSR2)
+        await until_replacing(proxy)
+        os.kill(proxy.pid, number)
+        if number is signal.SIGTERM:
+            assert await proxy.exited() == 0
+            assert any("drained" in line for line in proxy.log)
+            return
+        await proxy.until_logged("ready: ")
+        async with connect(proxy) as (reader, writer):
+            writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            await read_answer(reader)
+
+
+async def test_a_process_that_ends_is_not_upgraded(tmp_path: Path) -> None:
+    async with Slow() as upstream, bgproxy(tmp_path, config_of(upstream.port)) as proxy:
+        async with connect(proxy) as (reader, writer):
+            writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            await upstream.asked.wait()
+            proxy.process.send_signal(signal.SIGTERM)
+            await proxy.until_logged("draining")
+            proxy.process.send_signal(signal.SIGUSR2)
+            await proxy.until_logged("bgproxy is ending")
+            upstream.answer.set()
+            await read_answer(reader)
+        assert await proxy.exited() == 0
+
+
+async def test_a_controller_that_does_not_listen_leaves_the_supervisor_alive(tmp_path: Path) -> None:
+    async with Slow() as upstream, bgproxy(tmp_path, config_of(upstream.port)) as proxy:
+        upstream.answer.set()
+        controller = (await proxy.status())["controller"]["pid"]
+        os.kill(controller, signal.SIGSTOP)
+        async with asyncio.timeout(PATIENCE_S):
+            while not any("does not listen" in line for line in proxy.log):
+                os.kill(proxy.pid, signal.SIGHUP)
+                await asyncio.sleep(0.001)
+        os.kill(controller, signal.SIGCONT)
+        await proxy.until_logged("nothing has changed")
+        async with connect(proxy) as (reader, writer):
+            writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            await read_answer(reader)
+        assert await proxy.stop() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR2])
+async def test_a_signal_in_the_moment_of_a_controllers_death_does_no_harm(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    """Its end of the control socket is closed a moment before its exit can be seen."""
+    async with Slow() as upstream, bgproxy(tmp_path, config_of(upstream.port)) as proxy:
+        for _ in range(3):
+            controller = (await proxy.status())["controller"]["pid"]
+            proxy.log.clear()
+            os.kill(controller, signal.SIGKILL)
+            for _ in range(100):
+                os.kill(proxy.pid, number)
+            await proxy.until_logged("took over")
+        assert await proxy.stop() == 0, "\n".join(proxy.log[-30:])
+
+
+async def test_a_connection_accepted_by_a_worker_that_is_being_replaced_is_served(tmp_path: Path) -> None:
+    """Connections that are as new as can be, while there are always workers that have none besides."""
+    async with Slow() as upstream, bgproxy(tmp_path, config_of(upstream.port)) as proxy:
+        upstream.answer.set()
+        over = asyncio.Event()
+        clients = [asyncio.create_task(ask_anew(proxy, over)) for _ in range(8)]
+        config = yaml.safe_load(proxy.config_path.read_text())
+        for workers in (3, 2) * 6:
+            config["workers"] = workers
+            proxy.config_path.write_text(yaml.safe_dump(config))
+            code, _ = await proxy.call("POST", "/admin/reload")
+            assert code == 200
+            await until_serving(proxy, workers)
+        over.set()
+        assert sum(await asyncio.gather(*clients)) > 100
+
+
 async def test_a_second_instance_on_the_same_port_is_refused(tmp_path: Path) -> None:
     """SO_REUSEPORT would otherwise give it half of the traffic without a word."""
     async with Slow() as upstream, bgproxy(tmp_path, config_of(upstream.port)) as proxy:
@@ -257,6 +342,31 @@ async def test_a_second_instance_on_the_same_port_is_refused(tmp_path: Path) -> 
         path.write_text(yaml.safe_dump(config))
         async with spawned("-m", "bgproxy", "run", "-c", str(path), config=path) as second:
             assert await second.exited() == 3
+
+
+async def ask_anew(proxy: Running, over: asyncio.Event) -> int:
+    """Asks on one new connection after the other until it is over; how often it was answered."""
+    answered = 0
+    while not over.is_set():
+        async with connect(proxy) as (reader, writer):
+            writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            await read_answer(reader)
+        answered += 1
+    return answered
+
+
+async def until_serving(proxy: Running, workers: int) -> None:
+    """Returns when a crew of this size serves alone."""
+    async with asyncio.timeout(PATIENCE_S):
+        while [each["state"] for each in (await proxy.status())["workers"]] != ["serving"] * workers:
+            await asyncio.sleep(0.02)
+
+
+async def until_replacing(proxy: Running) -> None:
+    """Returns when the process has become another program, which cannot have done much yet."""
+    async with asyncio.timeout(PATIENCE_S):
+        while b"--resume" not in Path(f"/proc/{proxy.pid}/cmdline").read_bytes():
+            await asyncio.sleep(0.001)
 
 
 async def until_refused(proxy: Running) -> None:

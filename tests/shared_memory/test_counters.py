@@ -143,6 +143,7 @@ def test_blocks_are_summed_where_the_tag_fits(memory: SharedMemory) -> None:
     blocks[1].record(SLOT, TAG_2)[IN_FLIGHT] = 1000
     reader = CounterReader(memory)
     assert reader.totals(SLOT, TAG_1).in_flight == reader.gauge(IN_FLIGHT, SLOT, TAG_1) == 1 + 3
+    assert reader.under_way([(SLOT, TAG_1)]) == (1 + 3, 0, 0)
     assert reader.totals(SLOT, TAG_1).requests == 100 + 300
     assert reader.totals(SLOT, TAG_2).in_flight == reader.gauge(IN_FLIGHT, SLOT, TAG_2) == 1000
     assert reader.totals(SLOT, TAG_2).requests == 0

@@ -159,3 +159,17 @@ def test_all_records_can_be_used_and_no_more() -> None:
         slots.take(("one more",))
     slots.keep_only([(str(number),) for number in range(FIRST_SLOT, RECORDS - 1)])
     assert slots.take(("one more",))[0] == RECORDS - 1
+
+
+def test_the_room_is_what_can_be_taken() -> None:
+    busy: set[int] = set()
+    with mock.patch.object(slots, "RECORDS", FEW_RECORDS):
+        handed = Slots(lambda slot: slot not in busy)
+        assert handed.room([(name,) for name in "abcdef"]) == 0
+        taken = {name: handed.take((name,))[0] for name in "abcdef"}
+        assert handed.room([("a",), ("b",), ("a",)]) == 0
+        assert handed.room([("g",)]) == -1
+        handed.keep_only([(name,) for name in "abcd"])
+        assert handed.room([("g",)]) == 1
+        busy.add(taken["f"])
+        assert handed.room([("g",), ("h",)]) == -1

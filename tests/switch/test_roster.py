@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -162,3 +163,12 @@ async def test_members_follow_the_desired_state(web: Stage, pool: str) -> None:
     new = await web.backend()
     await web.board.set_pool(CALL, "web", pool, None, (Upstream(new.address),), force=True)
     assert [each.address for each in web.roster.members if each.pool == pool] == [new.address]
+
+
+async def test_a_roster_that_is_closed_finds_nothing_out(web: Stage) -> None:
+    """A reload that ends with the controller still asks for those who were there before it."""
+    published = web.engine.sequence
+    await web.roster.close()
+    web.roster.follow(replace(web.config, workers=7), web.board.desired)
+    await asyncio.sleep(0.1)
+    assert web.engine.sequence == published

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from unittest import mock
 
 import orjson
 import pytest
 
 from bgproxy.errors import Conflict, Invalid, NotFound, NotHealthy, StateError
 from bgproxy.model import Canary, Health, Match, Pool, Service, Upstream
+from bgproxy.shared_memory import slots
 from bgproxy.switch.calls import HoldLimits
 from bgproxy.switch.switchboard import Switchboard
 
@@ -480,6 +482,36 @@ async def test_another_configuration_keeps_the_active_pools(web: Stage) -> None:
 async def test_the_same_configuration_changes_nothing(web: Stage) -> None:
     assert await web.board.reconfigure(CALL, web.config, TEXT) == []
     assert web.board.desired.generation == 1
+
+
+async def test_what_a_configuration_needs_is_done_before_its_commit_and_not_if_it_is_refused(
+    wide: Stage,
+) -> None:
+    prepared: list[int] = []
+
+    async def prepare() -> None:
+        prepared.append(wide.board.desired.generation)
+
+    nobody = {"blue": Pool(upstreams=(Upstream("127.0.0.1:1"),)), "green": Pool()}
+    services = {"web": replace(wide.config.services["web"], pools=nobody)}
+    with pytest.raises(NotHealthy):
+        await wide.board.reconfigure(CALL, replace(wide.config, services=services), TEXT, prepare)
+    assert prepared == []
+    await wide.board.reconfigure(CALL, replace(wide.config, workers=3), TEXT, prepare)
+    assert prepared == [1]
+
+
+async def test_more_upstreams_than_can_be_published_are_refused_before_the_commit(web: Stage) -> None:
+    many = tuple(Upstream(f"127.0.0.1:{port}") for port in range(1, 9))
+    with (
+        mock.patch.object(slots, "RECORDS", 8),
+        pytest.raises(Conflict, match="9 upstreams of 1 services are more than"),
+    ):
+        await web.board.set_pool(CALL, "web", "green", None, many, force=False)
+    assert web.board.desired.generation == 1
+    assert len(await web.store.history()) == 1
+    await web.board.switch(CALL, ["web"])
+    assert web.active("web") == "green"
 
 
 async def test_no_configuration_is_applied_in_the_middle_of_a_change(web: Stage) -> None:
