@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from bgproxy.engines.base import UNROUTED, Key, Traffic
 from bgproxy.model import PoolView, ServiceView, Snapshot
@@ -24,6 +25,14 @@ from bgproxy.shared_memory.snapshot import SnapshotWriter, sequence_of
 from bgproxy.shared_memory.wake import Bell, ring_all
 
 
+class Section(NamedTuple):
+    """One service of a snapshot: as it was given, with its places, and as the workers get it."""
+
+    given: ServiceView
+    placed: ServiceView
+    encoded: bytes
+
+
 class EmbeddedEngine:
     def __init__(self, memory: SharedMemory, workers: Sequence[Bell], own: Bell) -> None:
         self._memory = memory
@@ -34,6 +43,7 @@ class EmbeddedEngine:
         self._slots = Slots(self._reader.is_quiet)
         self._places: dict[Key, tuple[int, int]] = {UNROUTED: (UNROUTED_SLOT, UNROUTED_TAG)}
         self._pools: dict[tuple[str, str], list[tuple[int, int]]] = {}
+        self._sections: dict[str, Section] = {}
         self._waiters: list[asyncio.Future[None]] = []
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(own.fileno(), self._on_bell)
@@ -60,9 +70,10 @@ class EmbeddedEngine:
 
     def apply(self, snapshot: Snapshot) -> None:
         self._release_all_but(_keys(snapshot))
-        placed = Snapshot(snapshot.generation, tuple(self._place(service) for service in snapshot.services))
-        payload = snapshots.encode(placed)
-        self._writer.publish(payload)
+        self._sections = {service.name: self._section(service) for service in snapshot.services}
+        sections = self._sections.values()
+        self._writer.publish(snapshots.join(snapshot.generation, [each.encoded for each in sections]))
+        placed = Snapshot(snapshot.generation, tuple(each.placed for each in sections))
         ring_all(self._bells[worker.block] for worker in self._reader.workers())
         self._remember(placed)
 
@@ -118,6 +129,14 @@ class EmbeddedEngine:
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
+
+    def _section(self, service: ServiceView) -> Section:
+        """A service with its places, encoded; the one of the last snapshot if the service is the same."""
+        known = self._sections.get(service.name)
+        if known is not None and known.given == service:
+            return known
+        placed = self._place(service)
+        return Section(service, placed, snapshots.section_of(placed))
 
     def _place(self, service: ServiceView) -> ServiceView:
         slot, tag = self._slots.take((service.name,))

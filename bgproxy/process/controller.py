@@ -194,6 +194,8 @@ class Controller:
         if message["do"] == "reload" and not self._reload_asked:
             self._reload_asked = True
             self._start(self._reload_by_signal())
+        elif message["do"] == "crew_failed":
+            self._board.events.add("workers", "the new workers did not get ready; the old ones go on")
 
     async def _reload_by_signal(self) -> None:
         try:
@@ -208,7 +210,14 @@ class Controller:
     def _start(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            # A defect: half a controller would be worse than the next one.
+            logger.critical("the controller ends", exc_info=task.exception())
+            self._ended.set()
 
 
 class SupervisorLine:

@@ -17,6 +17,7 @@ class WorkerSeat:
     controller_bell: Bell
     control: socket.socket
     sockets: tuple[tuple[socket.socket, bool], ...]  # (bound socket, preview)
+    shutdown_timeout_s: float
 
 
 @dataclass(frozen=True, slots=True)

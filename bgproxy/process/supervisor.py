@@ -18,6 +18,8 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from math import inf
+from pathlib import Path
 from typing import Any, Final
 
 import bgproxy
@@ -26,7 +28,7 @@ from bgproxy.process.child import Child
 from bgproxy.process.crew import Crew, Place
 from bgproxy.process.plan import Plan
 from bgproxy.process.seats import ControllerSeat, WorkerSeat
-from bgproxy.process.sockets import Key, Listening, address_of, key_of, open_socket
+from bgproxy.process.sockets import ADMIN_MODE, Key, Listening, address_of, key_of, open_socket
 from bgproxy.process.upgrade import Estate, preflight, replace_program
 from bgproxy.shared_memory import counters, layout
 from bgproxy.shared_memory.layout import SharedMemory
@@ -42,12 +44,18 @@ CONTROLLER_EXIT_S: Final = 5.0
 CREW_READY_S: Final = 30.0
 # Beyond the drain deadline, before what is left is killed.
 KILL_GRACE_S: Final = 3.0
+# The longest sleep, whatever a configured timeout says: what a selector can count.
+LONGEST_S: Final = 3600.0
 
 EXIT_CONFIG: Final = 2
 
 EXIT_STATE: Final = 4
 
-SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR2)
+# SIGUSR1 makes other proxies reopen their log files. We have none, and are not to die of it.
+SIGNALS: Final = (
+    *(signal.SIGTERM, signal.SIGINT, signal.SIGHUP),
+    *(signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2),
+)
 
 
 class Supervisor:
@@ -78,7 +86,7 @@ class Supervisor:
         """The first start: binds everything, then forks."""
         self.config_text = config_text
         self.plan = plan
-        self.admin = open_socket(plan.admin)
+        self.admin = open_socket(plan.admin, ADMIN_MODE)
         self._bind(plan)
         self._start_controller()
         self._start_crew()
@@ -87,7 +95,9 @@ class Supervisor:
         """Runs until everything has ended; returns the exit code."""
         self._watch_signals()
         while self._exit_code is None:
-            timeout = max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
+            timeout = (
+                min(max(0.0, self._timers[0][0] - time.monotonic()), LONGEST_S) if self._timers else None
+            )
             for key, _ in self._selector.select(timeout):
                 key.data()
             while self._timers and self._timers[0][0] <= time.monotonic():
@@ -145,9 +155,13 @@ class Supervisor:
             ],
             supervisor_pid=os.getpid(),
         )
-        child = Child.fork(
-            "controller", lambda control: _run_controller(seat, control), self._not_for_controller()
-        )
+        try:
+            child = Child.fork(
+                "controller", lambda control: _run_controller(seat, control), self._not_for_controller()
+            )
+        except OSError as error:
+            self._try_again("the controller", error, self._start_controller)
+            return
         self.controller = child
         self.watch(child)
 
@@ -182,12 +196,22 @@ class Supervisor:
                     controller_bell=self.bells[-1],
                     control=control,
                     sockets=tuple(mine),
+                    shutdown_timeout_s=self.plan.shutdown_timeout_s,
                 )
             )
 
         close = [sock for sock in self._all_sockets() if id(sock) not in keep]
-        place.child = Child.fork("worker", begin, close)
+        try:
+            place.child = Child.fork("worker", begin, close)
+        except OSError as error:
+            self._try_again(f"worker {place.block}", error, lambda: self._start_worker(crew, place))
+            return
         self.watch(place.child)
+
+    def _try_again(self, who: str, error: OSError, start: Callable[[], None]) -> None:
+        """Out of memory, processes or descriptors: nothing that ending the rest of the service would mend."""
+        logger.error("%s cannot be started: %s; trying again", who, error)
+        self._after(BACKOFF_S[-1], lambda: None if self._ending else start())
 
     def _hear(self, child: Child) -> None:
         lines = child.hear()
@@ -283,6 +307,8 @@ class Supervisor:
         if crew.is_ready() or crew.retired or crew not in self.crews or len(self.crews) == 1:
             return
         logger.error("the new workers are not ready after %g s; the old ones go on", CREW_READY_S)
+        if self.controller is not None:
+            self.controller.tell(json.dumps({"do": "crew_failed"}))
         self.crews.remove(crew)
         crew.kill()
         if not crew.is_gone():
@@ -381,29 +407,35 @@ class Supervisor:
             return
         logger.info("upgrade: version %s hands over", bgproxy.__version__)
         self._keep_signals()
-        replace_program(
-            Estate(
-                config_path=self.config_path,
-                config_text=self.config_text,
-                plan=self.plan,
-                memory=self.memory.fd,
-                bells=[bell.fds for bell in self.bells],
-                admin=self.admin.fileno(),
-                listeners=[
-                    (each.name, each.bind, each.preview, [sock.fileno() for sock in each.sockets])
-                    for each in self.listeners.values()
-                ],
-                controller=None if self.controller is None else _numbers(self.controller),
-                crews=[
-                    [
-                        (place.block, *_numbers(place.child))
-                        for place in crew.places
-                        if place.child is not None
-                    ]
-                    for crew in self.crews
-                ],
-            )
+        try:
+            replace_program(self._estate())
+        except OSError as error:
+            self._stay(error)
+
+    def _estate(self) -> Estate:
+        return Estate(
+            config_path=self.config_path,
+            config_text=self.config_text,
+            plan=self.plan,
+            memory=self.memory.fd,
+            bells=[bell.fds for bell in self.bells],
+            admin=self.admin.fileno(),
+            listeners=[
+                (each.name, each.bind, each.preview, [sock.fileno() for sock in each.sockets])
+                for each in self.listeners.values()
+            ],
+            controller=None if self.controller is None else _numbers(self.controller),
+            crews=[
+                [(place.block, *_numbers(place.child)) for place in crew.places if place.child is not None]
+                for crew in self.crews
+            ],
         )
+
+    def _stay(self, error: OSError) -> None:
+        """There was no handing over: everything goes on as before."""
+        logger.error("upgrade: %s; this program goes on", error)
+        signal.set_wakeup_fd(self._wakeup[1].fileno())
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
     def _keep_signals(self) -> None:
         """Until the successor is ready for them, signals wait; those that nobody has looked at are sent again."""
@@ -480,6 +512,9 @@ class Supervisor:
             # Last, so that health and metrics are there until the end.
             self.controller.signal(signal.SIGTERM)
             return
+        if self.admin.family == socket.AF_UNIX:
+            with contextlib.suppress(FileNotFoundError):
+                Path(self.admin.getsockname()).unlink()
         logger.info("drained")
         self._exit_code = 0
 
@@ -492,6 +527,8 @@ class Supervisor:
     # Private
 
     def _after(self, seconds: float, action: Callable[[], None]) -> None:
+        if seconds == inf:
+            return
         self._timer_count += 1
         heapq.heappush(self._timers, (time.monotonic() + seconds, self._timer_count, action))
 

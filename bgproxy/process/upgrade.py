@@ -17,7 +17,7 @@ from typing import Any, Final, NoReturn
 from bgproxy.process.plan import Plan
 from bgproxy.shared_memory.contract import fingerprint
 
-PREFLIGHT_S: Final = 30.0
+PREFLIGHT_S: Final = 10.0  # nobody is restarted meanwhile
 
 _PROGRAM: Final = ("-m", "bgproxy.process")
 

@@ -88,7 +88,7 @@ class Worker:
         if not told:
             asyncio.get_running_loop().remove_reader(self._seat.control.fileno())
             logger.warning("the supervisor is gone")
-            self._drain(timeout_s=30.0, idle_grace_s=IDLE_GRACE_S)
+            self._drain(timeout_s=self._seat.shutdown_timeout_s, idle_grace_s=IDLE_GRACE_S)
             return
         *lines, self._told = (self._told + told).split(b"\n")
         for line in lines:

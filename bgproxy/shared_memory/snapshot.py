@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import replace
 from math import inf
 from sys import float_info
@@ -93,8 +94,16 @@ def read(memory: SharedMemory) -> tuple[int, bytes] | None:
 
 def encode(snapshot: Snapshot) -> bytes:
     """One section per service, so that a reader can keep what it has of the services that are the same."""
-    sections = [orjson.dumps(_finite(service)) for service in snapshot.services]
-    head = _SECTION.pack(snapshot.generation, len(sections))
+    return join(snapshot.generation, [section_of(service) for service in snapshot.services])
+
+
+def section_of(service: ServiceView) -> bytes:
+    return orjson.dumps(_finite(service))
+
+
+def join(generation: int, sections: Sequence[bytes]) -> bytes:
+    """A payload of sections."""
+    head = _SECTION.pack(generation, len(sections))
     return head + b"".join(_LENGTH.pack(len(section)) + section for section in sections)
 
 

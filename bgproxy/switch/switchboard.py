@@ -312,7 +312,7 @@ class Switchboard:
         try:
             met = await self.roster.meet(config, after, pools, INTRODUCTION_S)
             if refuse:
-                decide.require_proof(met, serving, rollback=True)
+                decide.require_somebody(met, serving)
         except BaseException:
             self.roster.follow(self.config, self.desired)
             raise

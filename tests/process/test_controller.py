@@ -179,7 +179,7 @@ async def test_a_refused_reload_leaves_the_listeners_alone(tmp_path: Path) -> No
         while not reload.done():
             assert await answering(proxy) == "blue"
         code, answer = await reload
-        assert (code, answer["type"]) == (409, "urn:bgproxy:problem:not-healthy")
+        assert (code, answer["type"]) == (409, "urn:bgproxy:problem:nobody-healthy")
         after = await proxy.status()
         assert after["listeners"] == before["listeners"]
         assert [each["pid"] for each in after["workers"]] == [each["pid"] for each in before["workers"]]
