@@ -202,7 +202,10 @@ async def test_an_upgrade_runs_the_program_that_is_on_disk_now(tmp_path: Path) -
         path = write(tmp_path, config_of(upstream.port))
         arguments = ("-m", "bgproxy", "run", "-c", str(path))
         async with spawned(
-            *arguments, config=path, cwd=program, environ={"PYTHONPATH": str(program)}
+            *arguments,
+            config=path,
+            cwd=program,
+            environ={"PYTHONPATH": str(program), "PYTHONDONTWRITEBYTECODE": "1"},
         ) as proxy:
             await proxy.until_logged("ready: ")
             source = program / "bgproxy" / "__init__.py"
