@@ -18,7 +18,7 @@ PIPELINE_BYTES: Final = 64 * KIB
 # once would make its kernel throw our answer away (RFC 9112 section 9.6).
 LINGER_S: Final = 2.0
 # Idle upstream connections kept by one worker, for each upstream.
-IDLE_CONNECTIONS: Final = 256
+IDLE_CONNECTIONS: Final = 1024
 # An idle upstream connection older than this is closed; below the 5 s that Node.js and others wait.
 IDLE_CONNECTION_S: Final = 4.0
 # An upgraded connection has no deadline, so a peer that has vanished is found by TCP: asked after this time of
