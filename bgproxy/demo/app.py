@@ -17,6 +17,7 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from hashlib import sha256
 from pathlib import Path
 from typing import Final, cast
@@ -130,7 +131,7 @@ class Connection(asyncio.Protocol):
         method, _, target = request.start.rpartition(b" ")[0].partition(b" ")
         path = target.partition(b"?")[0]
         if app.journal is not None and b"x-request" in fields:
-            os.write(app.journal, b"%b %b %b\n" % (method, path, fields[b"x-request"]))
+            os.write(app.journal, b"%b %b %b %.6f\n" % (method, path, fields[b"x-request"], time.monotonic()))
         self._busy = True
         match method, path:
             case b"GET", b"/":

@@ -117,9 +117,9 @@ class Ledger:
                 self._failed.append(request)
 
     def add_journal(self, upstream: str, lines: Iterable[str]) -> None:
-        """Takes an upstream's own list of what it processed: `METHOD PATH ID` a line."""
+        """Takes an upstream's own list of what it processed: `METHOD PATH ID TIME` a line."""
         for line in lines:
-            method, _, name = line.split()
+            method, _, name, *_ = line.split()
             self.journal.append((upstream, method, name))
 
     # Verdicts: each is the list of the requests that prove it

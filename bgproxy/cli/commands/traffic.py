@@ -168,8 +168,15 @@ def canary(
 @click.option(
     "--timeout", type=Duration(), default="10s", show_default=True, help="The hold ends then by itself."
 )
-@click.option("--max-requests", type=click.IntRange(min=1), metavar="N", help="It ends when more are parked in one worker.")
-@click.option("--max-bytes", type=Size(), help="It ends when those of one worker take more memory, such as 8MiB.")
+@click.option(
+    "--max-requests",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="It ends when more are parked in one worker.",
+)
+@click.option(
+    "--max-bytes", type=Size(), help="It ends when those of one worker take more memory, such as 8MiB."
+)
 @change_options
 @global_options()
 @click.pass_obj
