@@ -179,10 +179,11 @@ class Story:
         self._observe(1.0)
         since = self._ledger.between(answer.sent, time.monotonic())
         failed = sum(not each.ok for each in since)
+        # Green answers what came before the acknowledgement: that has waited for blue.
         waited = [
             each.ended - each.started
             for each in since
-            if each.started < answer.acked <= each.ended and each.path != "/slow"
+            if each.started < answer.acked and each.version == SIDES["green"] and each.path != "/slow"
         ]
         self._expect(
             bool(waited) and not failed,
