@@ -1,8 +1,10 @@
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from itertools import pairwise
+from typing import Self
 
 import pytest
 
@@ -329,7 +331,7 @@ async def test_close_ends_running_probes(bench: Bench) -> None:
 
 
 async def test_thousands_of_targets_are_probed_without_blocking_the_loop(serve: Serve) -> None:
-    """3000 addresses of one local server; the loop must never work for a quarter second at a stretch."""
+    """3000 addresses of one local server; the loop must never stand still for a quarter second."""
     count = 3000
     healthy = asyncio.Event()
     seen: set[str] = set()
@@ -346,29 +348,55 @@ async def test_thousands_of_targets_are_probed_without_blocking_the_loop(serve: 
     targets = [Target("web", "blue", f"127.0.{n // 250}.{n % 250 + 1}:{port}", check) for n in range(count)]
     prober = Prober(on_change)
     pulse = Pulse()
-    async with asyncio.timeout(20):
-        prober.set_targets(targets)
-        await healthy.wait()
-        pulse.timer.cancel()
-        await prober.close()
+    with Sentinel() as sentinel:
+        async with asyncio.timeout(20):
+            prober.set_targets(targets)
+            await healthy.wait()
+            pulse.timer.cancel()
+            await prober.close()
     assert len(server.heads) == count
-    assert pulse.longest_s < 0.25
+    assert pulse.longest_s < 0.25 + sentinel.longest_s
 
 
 class Pulse:
-    """Ticks on the loop and remembers the most work that was done between two ticks.
-
-    In seconds of this thread on a processor: what other programs take of the time is not the loop's fault.
-    """
+    """Ticks on the loop and remembers the longest time between two ticks."""
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
         self.longest_s = 0.0
-        self.last = time.thread_time()
+        self.last = time.perf_counter()
         self.timer: asyncio.Handle = self.loop.call_soon(self.tick)
 
     def tick(self) -> None:
-        now = time.thread_time()
+        now = time.perf_counter()
         self.longest_s = max(self.longest_s, now - self.last)
         self.last = now
         self.timer = self.loop.call_later(0.005, self.tick)
+
+
+class Sentinel:
+    """Ticks in a thread beside the loop, and so stands still only when the whole process does.
+
+    A busy loop hands it the interpreter every few milliseconds, a blocked one at once: what it misses, other
+    programs have taken.
+    """
+
+    def __init__(self) -> None:
+        self.longest_s = 0.0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._tick)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _tick(self) -> None:
+        last = time.perf_counter()
+        while not self._stop.wait(0.005):
+            now = time.perf_counter()
+            self.longest_s = max(self.longest_s, now - last)
+            last = now
