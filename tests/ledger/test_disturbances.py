@@ -89,6 +89,30 @@ async def test_an_upstream_that_stops_at_once_costs_no_request_that_may_be_repea
         assert (ledger.stale(), ledger.duplicates(), ledger.unprocessed()) == ([], [], [])
 
 
+async def test_an_upstream_that_stops_while_connections_to_it_are_idle_costs_no_request(
+    tmp_path: Path,
+) -> None:
+    """A canary leaves idle connections to green; green is killed and started again, and gets all traffic."""
+    async with scene(tmp_path) as here:
+        await here.start_load()
+        greens = [app for app in here.apps.values() if app.name.startswith("green")]
+        for _ in range(3):
+            await here.canary(50)
+            await here.until_answered(300)
+            await here.canary(None)
+            async with asyncio.timeout(PATIENCE_S):
+                while (await here.proxy.service())["pools"]["green"]["in_flight"]:
+                    await asyncio.sleep(0.01)
+            for app in greens:
+                await app.stop(signal.SIGKILL)
+                await app.start()
+            await here.proxy.until_healthy("web", "green")
+            await here.change()
+            await here.until_answered(300)
+            await here.change("/admin/rollback")
+        assert_nothing_lost(await here.end_load())
+
+
 async def test_killing_a_worker_loses_only_what_was_inside_it(tmp_path: Path) -> None:
     async with scene(tmp_path) as here:
         await here.start_load()

@@ -93,6 +93,15 @@ class Scene:
         self.ack_ms.append(answer["milliseconds"] - answer["sync_milliseconds"])
         return answer
 
+    async def canary(self, weight: int | None) -> None:
+        """A canary, or its end, in the books."""
+        sent = time.monotonic()
+        body = None if weight is None else {"weight": weight}
+        code, answer = await self.proxy.call("DELETE" if weight is None else "PUT", "/admin/canary", body)
+        assert code == 200, answer
+        versions = {VERSIONS[self.active]} if weight is None else set(VERSIONS.values())
+        self.ledger.changes.append(Change(Kind.CANARY, sent, time.monotonic(), frozenset(versions)))
+
     async def kill(self, pid: int) -> Crash:
         """SIGKILL, and the time until the process is gone."""
         sent = time.monotonic()
