@@ -25,7 +25,7 @@ from typing import Any, Final
 from benchmarks import contenders, cpu_report, cpu_time, machine, rounds, wrk
 from benchmarks.contenders import Contender, ContenderError
 from benchmarks.rounds import Round
-from benchmarks.scenarios import KEEP_ALIVE, SCENARIOS, Scenario
+from benchmarks.scenarios import PROXY_BOUND, SCENARIOS, Scenario
 from benchmarks.wrk import WrkError
 
 RESULTS: Final = Path(__file__).parent / "results"
@@ -84,7 +84,7 @@ def measure(
 def run(given: argparse.Namespace) -> dict[str, Any]:
     """Everything that was asked for, as it is stored."""
     proxy_cores, load_cores = _cores(sorted(os.sched_getaffinity(0)), scaling=given.workers)
-    scenarios = [KEEP_ALIVE] if given.workers else [SCENARIOS[name] for name in given.scenario or SCENARIOS]
+    scenarios = [PROXY_BOUND] if given.workers else [SCENARIOS[name] for name in given.scenario or SCENARIOS]
     crews = range(1, MOST_WORKERS + 1) if given.workers else [1]
     found: list[Round] = []
     with ExitStack() as stack:

@@ -37,6 +37,13 @@ wrk.body = string.rep("x", {POST_BYTES})
 wrk.headers["Content-Type"] = "application/octet-stream"
 """
 
+# Two thousand chunks of one byte: cheap to send and to answer, and work for whoever follows the framing.
+_CHUNKS: Final = r"""
+local message = "POST /small HTTP/1.1\r\nHost: bench\r\nTransfer-Encoding: chunked\r\n\r\n"
+  .. string.rep("1\r\nx\r\n", 2000) .. "0\r\n\r\n"
+request = function() return message end
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
@@ -51,6 +58,8 @@ class Scenario:
 
 
 KEEP_ALIVE: Final = Scenario("small", "small GET, kept-alive connections")
+# For the question whether workers scale: the load shares the cores, so the proxy has to be what is slow.
+PROXY_BOUND: Final = Scenario("chunks", "POST in 2000 chunks of a byte", script=_CHUNKS)
 SCENARIOS: Final = {
     scenario.name: scenario
     for scenario in (

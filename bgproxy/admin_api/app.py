@@ -66,8 +66,7 @@ async def _explain_errors(request: web.Request, handler: Handler) -> web.StreamR
             f"{request.method} {request.path}: see /admin/openapi.json",
             headers={name: error.headers[name] for name in ("Allow",) if name in error.headers},
         )
-    except Exception:
-        # A defect of ours: the operator gets an answer, the log gets the traceback.
+    except Exception:  # a defect of ours: the operator gets an answer, the log gets the traceback
         logger.exception("%s %s failed", request.method, request.path)
         return problems.plain_problem(500, "Internal error", "bgproxy failed here; its log says more")
 
