@@ -49,7 +49,7 @@ def configuration_table(config: Config) -> RenderableType:
         ]
         services.add_row(
             *map(_cell, (service.name, ", ".join(service.hosts) or "any", ", ".join(service.paths))),
-            *map(_cell, (service.active, ", ".join(pools), service.balance, _health(service.health))),
+            *map(_cell, (service.active, ", ".join(pools), service.policy.balance, _health(service.health))),
         )
     listeners = _table("listener", "bind", "leads to")
     for listener in config.listeners:

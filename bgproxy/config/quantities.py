@@ -10,6 +10,7 @@ from math import inf, isinf
 
 NEVER = "never"
 DURATION_PATTERN = r"[0-9]{1,9}(\.[0-9]{1,9})?(ms|s|m|h)"
+SIZE_PATTERN = r"[0-9]{1,15}(B|KiB|MiB|GiB)?"
 PERCENT_PATTERN = r"[0-9]{1,3}(\.[0-9]{1,9})?%"
 
 _DURATION = re.compile(DURATION_PATTERN)
@@ -51,6 +52,14 @@ def parse_size(text: str) -> int:
             f"{text!r} is not a size: write bytes, or a whole number with KiB, MiB or GiB, such as 64KiB"
         )
     return int(found[1]) * _UNIT_BYTES[found[2]]
+
+
+def format_size(size_bytes: int) -> str:
+    """The shortest text that `parse_size` turns back into `size_bytes`."""
+    if size_bytes == 0:
+        return "0B"
+    unit = next(unit for unit in ("GiB", "MiB", "KiB", "B") if size_bytes % _UNIT_BYTES[unit] == 0)
+    return f"{size_bytes // _UNIT_BYTES[unit]}{unit}"
 
 
 def parse_percent(text: str) -> float:

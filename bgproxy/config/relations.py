@@ -27,7 +27,8 @@ def check(data: object) -> Iterator[Finding]:
     yield from _state(_mapping(file.get("state")))
     for name, service in services.items():
         yield from _service(("services", name), _mapping(service))
-    yield from _routes(services)
+    yield from _tcp(file, services)
+    yield from _routes({name: each for name, each in services.items() if name not in _tcp_services(file)})
     yield from _preview_hosts(services)
     yield from _groups(_mapping(file.get("groups")), services)
 
@@ -111,6 +112,45 @@ def _service(location: Location, service: dict[str, object]) -> Iterator[Finding
     header = _mapping(service.get("preview")).get("header")
     if isinstance(header, dict):
         yield from _exactly_one(header, (*location, "preview", "header"), "value_env", "value_file")
+
+    if service.get("hash_on") is not None and service.get("balance") != model.Balance.HASH:
+        yield (*location, "hash_on"), "belongs to balance: hash: add that, or remove this"
+    tls = _mapping(service.get("upstream_tls"))
+    if ("cert" in tls) != ("key" in tls):
+        yield (*location, "upstream_tls"), "needs `cert` and `key`, or neither of them"
+
+
+def _tcp_services(file: dict[str, object]) -> set[object]:
+    """The services that TCP listeners lead to: no request reaches them by host and path."""
+    listeners = (_mapping(listener) for listener in _list(file.get("listeners")))
+    return {each.get("service") for each in listeners if each.get("protocol") == model.Protocol.TCP}
+
+
+def _tcp(file: dict[str, object], services: dict[str, object]) -> Iterator[Finding]:
+    for index, item in enumerate(_list(file.get("listeners"))):
+        listener = _mapping(item)
+        location: Location = ("listeners", index)
+        service = listener.get("service")
+        if listener.get("protocol") != model.Protocol.TCP:
+            if service is not None:
+                yield (
+                    (*location, "service"),
+                    "belongs to protocol: tcp: an http listener routes by host and path",
+                )
+        elif service is None:
+            yield location, "is protocol: tcp without a service: add the one that its connections go to"
+        elif isinstance(service, str) and service not in services:
+            yield (
+                (*location, "service"),
+                f"{service!r} is not a service: {did_you_mean(service, list(services))}",
+            )
+    for name in _tcp_services(file) & set(services):
+        for key in ("hosts", "paths", "sticky", "mirror", "error_pages", "headers"):
+            if key in _mapping(services[str(name)]):
+                yield (
+                    ("services", str(name), key),
+                    "belongs to HTTP, and a tcp listener leads to this service: remove it, or use two services",
+                )
 
 
 def _addresses(location: Location, upstreams: object) -> Iterator[Finding]:

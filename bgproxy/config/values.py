@@ -6,6 +6,7 @@ quote it at all, because the loader shows the text as it was written instead (se
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import warnings
@@ -20,7 +21,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from bgproxy.config import quantities
+from bgproxy.config import files, quantities
 from bgproxy.config.address import is_host_name, parse_address
 from bgproxy.config.secrets import Secrets
 
@@ -32,7 +33,9 @@ _METHOD = re.compile(r"[A-Z]{1,32}")
 _PATH = re.compile(r"/[!-\"$->@-~]*")  # visible ASCII without "?" and "#"
 _TARGET = re.compile(r"/[!-\"$-~]*")  # the same with a query
 _STATUS = re.compile(r"([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?")
+_JSON_PATH = re.compile(r"\$(\.[A-Za-z0-9_-]+|\[(\*|[0-9]{1,6})\])+")
 _WHOLE_NUMBER = re.compile(r"[0-9]{1,9}")
+UNIX_PEERS = "unix"
 _WORKERS = 32  # the shared memory has room for four times as many, for those that drain
 _TEXT = {"type": "string"}
 
@@ -137,6 +140,19 @@ Share = Annotated[
     _pattern(quantities.PERCENT_PATTERN),
 ]
 
+
+def _size(value: object) -> object:
+    text = _number_text(value)
+    return quantities.parse_size(text) if isinstance(text, str) else value
+
+
+Size = Annotated[
+    int,
+    BeforeValidator(_size),
+    PlainSerializer(quantities.format_size, when_used="json"),
+    _pattern(quantities.SIZE_PATTERN),
+]
+
 # --- names and addresses --------------------------------------------------------------------------------
 
 
@@ -202,7 +218,19 @@ def _request_target(value: str) -> str:
     return value
 
 
+def _network(value: str) -> str:
+    if value == UNIX_PEERS:
+        return value
+    try:
+        return str(ipaddress.ip_network(value))
+    except ValueError:
+        raise ValueError(
+            f"{value!r} is not a network: write an address or a network such as 10.0.0.0/8 or fd00::/8, or unix"
+        ) from None
+
+
 Name = Annotated[str, AfterValidator(_name), _pattern(NAME_PATTERN)]
+Network = Annotated[str, AfterValidator(_network)]
 UpstreamAddress = Annotated[str, AfterValidator(_upstream_address)]
 BindAddress = Annotated[str, AfterValidator(_bind_address)]
 ExactHost = Annotated[str, AfterValidator(_exact_host)]
@@ -266,6 +294,28 @@ def _argument(value: str) -> str:
     return value
 
 
+def _alpn_name(value: str) -> str:
+    if not 1 <= len(value) <= 255 or not value.isascii() or not value.isprintable() or " " in value:
+        raise ValueError(f"{value!r} is not a protocol's name: write one such as http/1.1 or h2")
+    return value
+
+
+def _hash_key(value: str) -> str:
+    kind, colon, name = value.partition(":")
+    named = kind in ("header", "cookie") and _TOKEN.fullmatch(name)
+    if not (named or (kind in ("source", "path") and not colon)):
+        raise ValueError(f"{value!r} is not a key to hash on: write source, path, header:NAME or cookie:NAME")
+    return value
+
+
+def _json_path(value: str) -> str:
+    if not _JSON_PATH.fullmatch(value):
+        raise ValueError(
+            f"{value!r} is not a JSON path: write it from the root, such as $.time or $.items[*].id"
+        )
+    return value
+
+
 Method = Annotated[str, AfterValidator(_method), _pattern(r"[A-Z]{1,32}")]
 Token = Annotated[str, AfterValidator(_token)]
 HeaderValue = Annotated[str, AfterValidator(_header_value)]
@@ -284,6 +334,23 @@ Statuses = Annotated[
 ]
 Regex = Annotated[str, AfterValidator(_regex), WithJsonSchema({"type": "string", "format": "regex"})]
 Argument = Annotated[str, AfterValidator(_argument)]
+AlpnName = Annotated[str, AfterValidator(_alpn_name)]
+HashKey = Annotated[str, AfterValidator(_hash_key)]
+JsonPath = Annotated[str, AfterValidator(_json_path)]
+
+# --- files ----------------------------------------------------------------------------------------------
+
+
+def _file_path(value: Any, info: ValidationInfo) -> object:
+    return files.existing_file(_secrets(info).base, value) if isinstance(value, str) else value
+
+
+def _page_file(value: Any, info: ValidationInfo) -> object:
+    return files.page(_secrets(info).base, value) if isinstance(value, str) else value
+
+
+FilePath = Annotated[str, BeforeValidator(_file_path), WithJsonSchema(_TEXT)]
+PageFile = Annotated[str, BeforeValidator(_page_file), WithJsonSchema(_TEXT)]
 
 # --- secrets --------------------------------------------------------------------------------------------
 

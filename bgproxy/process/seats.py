@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass
 
+from bgproxy.model import AccessLog, Listener
 from bgproxy.shared_memory.layout import SharedMemory
 from bgproxy.shared_memory.wake import Bell
 
@@ -16,8 +17,10 @@ class WorkerSeat:
     bell: Bell
     controller_bell: Bell
     control: socket.socket
-    sockets: tuple[tuple[socket.socket, bool], ...]  # (bound socket, preview)
+    sockets: tuple[tuple[socket.socket, Listener], ...]
+    workers: int  # of the crew, itself included: they share what is limited for all of them together
     shutdown_timeout_s: float
+    access_log: AccessLog | None
 
 
 @dataclass(frozen=True, slots=True)

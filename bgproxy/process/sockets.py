@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from bgproxy.config.address import parse_address
+from bgproxy.model import Listener
 
 BACKLOG: Final = 4096
 # A unix listener is open to all, like a TCP port; who may connect is the business of its directory.
@@ -41,10 +42,16 @@ def key_of(bind: str, name: str) -> Key:
 class Listening:
     """One listener's sockets. `address` is where they really listen, also if port 0 was asked for."""
 
-    name: str
-    bind: str
-    preview: bool
+    listener: Listener
     sockets: list[socket.socket] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return self.listener.name
+
+    @property
+    def bind(self) -> str:
+        return self.listener.bind
 
     @property
     def address(self) -> str:

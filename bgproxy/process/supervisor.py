@@ -151,7 +151,8 @@ class Supervisor:
             config_path=self.config_path,
             config_text=self.config_text,
             listeners=[
-                (each.name, each.bind, each.address, each.preview) for each in self.listeners.values()
+                (each.name, each.bind, each.address, each.listener.preview)
+                for each in self.listeners.values()
             ],
             supervisor_pid=os.getpid(),
         )
@@ -180,7 +181,7 @@ class Supervisor:
         if self._ending or crew not in self.crews or crew.retired:
             return
         mine = [
-            (sock, listener.preview)
+            (sock, listener.listener)
             for listener in self.listeners.values()
             for sock in listener.share(place.index, len(crew.places))
         ]
@@ -196,7 +197,9 @@ class Supervisor:
                     controller_bell=self.bells[-1],
                     control=control,
                     sockets=tuple(mine),
+                    workers=len(crew.places),
                     shutdown_timeout_s=self.plan.shutdown_timeout_s,
+                    access_log=self.plan.access_log,
                 )
             )
 
@@ -323,7 +326,10 @@ class Supervisor:
             answer["listeners"] = (
                 []
                 if answer["error"]
-                else [(each.name, each.bind, each.address, each.preview) for each in self.listeners.values()]
+                else [
+                    (each.name, each.bind, each.address, each.listener.preview)
+                    for each in self.listeners.values()
+                ]
             )
             child.tell(json.dumps(answer))
         elif message["do"] == "applied":
@@ -346,7 +352,7 @@ class Supervisor:
         if self._ending:
             return "bgproxy is ending"
         before = self.plan
-        if (plan.listeners, plan.workers) == (before.listeners, before.workers):
+        if plan.has_same_workers(before):
             self.plan = plan
             return None
         if len(self._free_blocks()) < plan.workers:
@@ -369,7 +375,7 @@ class Supervisor:
             for key, listener in wanted.items():
                 listening = self.listeners.get(key) or retired.get(key)
                 if listening is None:
-                    listening = Listening(listener.name, listener.bind, listener.preview)
+                    listening = Listening(listener)
                     opened.append(listening)
                 listening.grow(plan.workers)
                 listeners[key] = listening
@@ -381,7 +387,7 @@ class Supervisor:
         open_now = {**retired, **self.listeners}
         self._retired = [listening for key, listening in open_now.items() if key not in listeners]
         for key, listener in wanted.items():
-            listeners[key].name, listeners[key].preview = listener.name, listener.preview
+            listeners[key].listener = listener
         self.listeners = listeners
 
     # Upgrade
@@ -421,7 +427,7 @@ class Supervisor:
             bells=[bell.fds for bell in self.bells],
             admin=self.admin.fileno(),
             listeners=[
-                (each.name, each.bind, each.preview, [sock.fileno() for sock in each.sockets])
+                (each.name, each.bind, [sock.fileno() for sock in each.sockets])
                 for each in self.listeners.values()
             ],
             controller=None if self.controller is None else _numbers(self.controller),
@@ -455,9 +461,10 @@ class Supervisor:
         self.config_text = estate.config_text
         self.plan = estate.plan
         self.admin = socket.socket(fileno=estate.admin)
-        for name, bind, preview, fds in estate.listeners:
+        settings = {listener.name: listener for listener in estate.plan.listeners}
+        for name, bind, fds in estate.listeners:
             sockets = [socket.socket(fileno=fd) for fd in fds]
-            self.listeners[key_of(bind, name)] = Listening(name, bind, preview, sockets)
+            self.listeners[key_of(bind, name)] = Listening(settings[name], sockets)
         for workers in estate.crews:
             crew = Crew([block for block, _, _ in workers])
             for place, (_, pid, fd) in zip(crew.places, workers, strict=True):

@@ -32,7 +32,7 @@ class Estate:
     memory: int
     bells: list[tuple[int, int]]
     admin: int
-    listeners: list[tuple[str, str, bool, list[int]]]  # name, bind, preview, sockets
+    listeners: list[tuple[str, str, list[int]]]  # name, bind, sockets
     controller: tuple[int, int] | None  # process id, control socket
     crews: list[list[tuple[int, int, int]]]  # block, process id, control socket
 

@@ -63,8 +63,8 @@ class Worker:
         loop.remove_reader(seat.bell.fileno())
         self._plane = DataPlane(seat.memory, block, seat.controller_bell.ring)
         loop.add_reader(seat.bell.fileno(), self._look)
-        for sock, preview in seat.sockets:
-            listener = Listener(self._plane, sock, preview=preview)
+        for sock, settings in seat.sockets:
+            listener = Listener(self._plane, sock, settings)
             self._listeners.append(listener)
             await listener.open()
         os.set_blocking(seat.control.fileno(), False)

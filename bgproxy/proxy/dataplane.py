@@ -93,8 +93,8 @@ class DataPlane:
         self.known = word
         views = [service.view for service in table.services.values()]
         # Before a request is routed its service is not known, so the most patient one decides.
-        self.request_head_s = max((view.timeouts.request_head_s for view in views), default=10.0)
-        self.idle_s = max((view.timeouts.idle_s for view in views), default=60.0)
+        self.request_head_s = max((view.policy.timeouts.request_head_s for view in views), default=10.0)
+        self.idle_s = max((view.policy.timeouts.idle_s for view in views), default=60.0)
         self.awaited = any(view.hold is not None or view.drain_until is not None for view in views)
         self._ended_holds &= {view.hold.id for view in views if view.hold is not None}
         self._retire(table, before)

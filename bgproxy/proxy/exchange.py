@@ -147,7 +147,7 @@ class Exchange:
         if service.preview_header is not None and self._outgoing is not None:
             self._outgoing = rewrite.without_secret(self._outgoing, service.preview_header)
         service.retry_budget.requests += 1
-        self.timeouts = timeouts = service.view.timeouts
+        self.timeouts = timeouts = service.view.policy.timeouts
         self._total_until = inf if timeouts.total_s == inf else plane.now + timeouts.total_s
         upstream = self.pool.choose()
         if upstream is None:
@@ -303,7 +303,7 @@ class Exchange:
         )
         if connection is None:
             self._connecting = True
-            self._arm(self.service.view.timeouts.connect_s)
+            self._arm(self.service.view.policy.timeouts.connect_s)
             self.downstream.plane.connect(upstream, self)
             return
         connection.user = self
@@ -351,7 +351,7 @@ class Exchange:
         self._answer(status, reason)
 
     def _may_retry(self, failure: int, *, stale: bool) -> bool:
-        if self._outgoing is None or len(self._tried) > self.service.view.retries.attempts:
+        if self._outgoing is None or len(self._tried) > self.service.view.policy.retries.attempts:
             return False
         if self.downstream.plane.now >= self._total_until:
             return False
@@ -472,7 +472,7 @@ class Exchange:
             if size < left:
                 self._response_left = left - size
                 transport.write(head + data if head else data)
-                self._arm(self.service.view.timeouts.idle_s)
+                self._arm(self.service.view.policy.timeouts.idle_s)
                 return
             self._response_left = NONE
             transport.write(head + data[:left])
@@ -500,7 +500,7 @@ class Exchange:
             transport.write(b"%b%x\r\n%b\r\n" % (head, len(data), data))
         elif head or data:
             transport.write(head + data)
-        self._arm(self.service.view.timeouts.idle_s)
+        self._arm(self.service.view.policy.timeouts.idle_s)
 
     def _finish(self, rest: bytes) -> None:
         """The response has ended as its framing said; `rest` came behind it and belongs to nobody."""

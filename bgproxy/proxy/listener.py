@@ -7,6 +7,7 @@ import socket
 import sys
 from typing import Any, Final
 
+from bgproxy import model
 from bgproxy.proxy.dataplane import DataPlane
 from bgproxy.proxy.downstream import Downstream
 
@@ -17,10 +18,10 @@ _KEEP_FILE: Final[dict[str, Any]] = {"cleanup_socket": False} if sys.version_inf
 class Listener:
     """One bound socket of one listener. Closing it leaves the supervisor's copy, and its queue, alone."""
 
-    def __init__(self, plane: DataPlane, sock: socket.socket, *, preview: bool) -> None:
+    def __init__(self, plane: DataPlane, sock: socket.socket, settings: model.Listener) -> None:
         self._plane = plane
         self._socket = sock
-        self._preview = preview
+        self._settings = settings
         self._server: asyncio.Server | None = None
 
     async def open(self) -> None:
@@ -37,4 +38,4 @@ class Listener:
             self._server.close()
 
     def _connection(self) -> Downstream:
-        return Downstream(self._plane, preview=self._preview)
+        return Downstream(self._plane, preview=self._settings.preview)

@@ -60,25 +60,25 @@ class LiveService:
         turns = {} if before is None else {pool.name: pool.turn for pool in (before.active, before.idle)}
 
         def live_pool(pool: PoolView) -> LivePool:
-            return LivePool(pool, view.balance, view.when_unhealthy, live, turns.get(pool.name, 0))
+            return LivePool(pool, view.policy.balance, view.policy.when_unhealthy, live, turns.get(pool.name, 0))
 
         self.active: LivePool = live_pool(view.active)
         self.idle: LivePool = live_pool(view.idle)
         # Where a split's next request stands in its period of 100; kept across snapshots, so that the
         # share stays exact while health changes.
         self._position: int = 0 if before is None else before._position
-        self.retry_budget: RetryBudget = RetryBudget(view.retries) if before is None else before.retry_budget
-        self.retry_budget.share = view.retries.budget
+        self.retry_budget: RetryBudget = RetryBudget(view.policy.retries) if before is None else before.retry_budget
+        self.retry_budget.share = view.policy.retries.budget
         self._active: Choice = (self.active, b"")
         self._idle: Choice = (self.idle, b"")
-        if not self.active and view.when_unhealthy is WhenUnhealthy.OTHER_POOL and self.idle:
+        if not self.active and view.policy.when_unhealthy is WhenUnhealthy.OTHER_POOL and self.idle:
             self._active = self._idle
         self.hold = view.hold
         self._canary = view.canary
-        self._sticky = view.sticky
+        self._sticky = view.policy.sticky
         self._matches = () if view.canary is None else view.canary.match
-        header = view.preview.header
-        secret = view.preview.secret or ""
+        header = view.policy.preview.header
+        secret = view.policy.preview.secret or ""
         self.preview_header = header.lower().encode() if header is not None and secret else None
         self.preview_secret = secret.encode()
         self.split = self._compile_split()

@@ -93,7 +93,7 @@ class Table:
             self.services[view.name] = service
             for host in view.hosts or ("*",):
                 self._add(host, view.paths, Route(service, preview=False))
-            for host in view.preview.hosts:
+            for host in view.policy.preview.hosts:
                 self._add(host, view.paths, Route(service, preview=True))
 
     def find(self, host: bytes, target: bytes) -> Route | None:

@@ -7,23 +7,12 @@ only where the cells are: it is also what they mean, and which fields a snapshot
 from __future__ import annotations
 
 import hashlib
-from dataclasses import fields
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from typing import Any, get_args, get_type_hints
 
-from bgproxy.model import (
-    Canary,
-    Hold,
-    Match,
-    PoolView,
-    Preview,
-    Retries,
-    ServiceView,
-    Sticky,
-    Timeouts,
-    UpstreamView,
-)
+from bgproxy.model import ServiceView
 from bgproxy.shared_memory import counters, layout
-
-_TRAVELS = (Canary, Hold, Match, PoolView, Preview, Retries, ServiceView, Sticky, Timeouts, UpstreamView)
 
 
 def fingerprint() -> str:
@@ -34,8 +23,19 @@ def fingerprint() -> str:
         for name, value in sorted(vars(module).items())
         if name.isupper() and isinstance(value, int | tuple)
     ]
-    shapes = [
-        f"{each.__name__}({', '.join(f'{one.name}: {one.type}' for one in fields(each))})"
-        for each in _TRAVELS
-    ]
+    shapes = sorted(set(_shapes(ServiceView)))
     return hashlib.sha256("\n".join([*numbers, *shapes]).encode()).hexdigest()[:16]
+
+
+# Private
+
+
+def _shapes(kind: Any) -> Iterator[str]:
+    """A line for each dataclass that `kind` is made of."""
+    for argument in get_args(kind):
+        yield from _shapes(argument)
+    if is_dataclass(kind) and isinstance(kind, type):
+        hints = get_type_hints(kind)
+        yield f"{kind.__name__}({', '.join(f'{one.name}: {one.type}' for one in fields(kind))})"
+        for hint in hints.values():
+            yield from _shapes(hint)

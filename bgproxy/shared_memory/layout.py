@@ -20,7 +20,7 @@ from typing import Final
 PAGE: Final = 4096
 
 MAGIC: Final = 0x42_47_50_52_4F_58_59_00  # "BGPROXY"
-VERSION: Final = 1
+VERSION: Final = 2
 MAGIC_CELL: Final = 0
 VERSION_CELL: Final = 1
 WORD_CELL: Final = 8  # alone in its cache line

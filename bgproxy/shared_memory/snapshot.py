@@ -15,36 +15,20 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Sequence
-from dataclasses import replace
-from math import inf
-from sys import float_info
-from typing import Any, Final
+from typing import Final
 
-import orjson
+import msgspec
 
-from bgproxy.model import (
-    Balance,
-    Canary,
-    Health,
-    Hold,
-    Match,
-    PoolView,
-    Preview,
-    Retries,
-    ServiceView,
-    Snapshot,
-    Sticky,
-    Timeouts,
-    UpstreamView,
-    WhenUnhealthy,
-)
+from bgproxy.model import ServiceView, Snapshot
 from bgproxy.shared_memory.layout import PAGE, SLOT_BYTES, SLOTS, SharedMemory
 
 _SLOT_BITS: Final = 8
 _SEAL: Final = struct.Struct("=QQQ")  # sequence, length, checksum
 _SECTION: Final = struct.Struct("=QI")  # generation, number of sections
 _LENGTH: Final = struct.Struct("=I")
-_NEVER: Final = float_info.max  # in `drain_until`, where null means None
+# MessagePack has infinity, which is "never" here; JSON has not.
+_SECTION_ENCODER: Final = msgspec.msgpack.Encoder()
+_SECTION_DECODER: Final = msgspec.msgpack.Decoder(ServiceView)
 
 
 def sequence_of(word: int) -> int:
@@ -98,7 +82,7 @@ def encode(snapshot: Snapshot) -> bytes:
 
 
 def section_of(service: ServiceView) -> bytes:
-    return orjson.dumps(_finite(service))
+    return _SECTION_ENCODER.encode(service)
 
 
 def join(generation: int, sections: Sequence[bytes]) -> bytes:
@@ -118,7 +102,7 @@ def decode(payload: bytes, known: dict[bytes, ServiceView] | None = None) -> Sna
         section = payload[position : position + length]
         position += length
         view = None if known is None else known.get(section)
-        services[section] = view or _service(orjson.loads(section))
+        services[section] = view or _SECTION_DECODER.decode(section)
     if known is not None:
         known.clear()
         known.update(services)
@@ -131,44 +115,3 @@ def decode(payload: bytes, known: dict[bytes, ServiceView] | None = None) -> Sna
 def _checksum(sequence: int, payload: bytes) -> int:
     """CRC-32, begun with the sequence: a seal that was read in parts of two never fits, nor does a blank one."""
     return zlib.crc32(payload, sequence)
-
-
-def _finite(service: ServiceView) -> ServiceView:
-    return replace(service, drain_until=_NEVER) if service.drain_until == inf else service
-
-
-def _service(fields: dict[str, Any]) -> ServiceView:
-    canary, hold, sticky = fields["canary"], fields["hold"], fields["sticky"]
-    preview = fields["preview"]
-    return ServiceView(
-        name=fields["name"],
-        slot=fields["slot"],
-        tag=fields["tag"],
-        hosts=tuple(fields["hosts"]),
-        paths=tuple(fields["paths"]),
-        active=_pool(fields["active"]),
-        idle=_pool(fields["idle"]),
-        balance=Balance(fields["balance"]),
-        when_unhealthy=WhenUnhealthy(fields["when_unhealthy"]),
-        # JSON has no infinity: "never" travels as null.
-        timeouts=Timeouts(
-            **{name: inf if value is None else value for name, value in fields["timeouts"].items()}
-        ),
-        retries=Retries(**fields["retries"]),
-        sticky=sticky and Sticky(**sticky),
-        preview=Preview(hosts=tuple(preview["hosts"]), header=preview["header"], secret=preview["secret"]),
-        canary=canary
-        and Canary(canary["weight"], tuple(Match(**match) for match in canary["match"]), canary["salt"]),
-        hold=hold and Hold(**hold),
-        drain_until=inf if fields["drain_until"] == _NEVER else fields["drain_until"],
-    )
-
-
-def _pool(fields: dict[str, Any]) -> PoolView:
-    return PoolView(
-        fields["name"], fields["version"], tuple(_upstream(**entry) for entry in fields["upstreams"])
-    )
-
-
-def _upstream(name: str, address: str, weight: int, health: str, slot: int, tag: int) -> UpstreamView:
-    return UpstreamView(name, address, weight, Health(health), slot, tag)

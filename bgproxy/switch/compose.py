@@ -76,13 +76,10 @@ def compose(
             paths=service.paths,
             active=pool_view(state.active),
             idle=pool_view(service.other(state.active)),
-            balance=service.balance,
-            when_unhealthy=service.when_unhealthy,
-            timeouts=service.timeouts,
-            retries=service.retries,
-            sticky=service.sticky,
-            preview=service.preview,
+            policy=service.policy,
+            protocol=service.protocol,
             canary=state.canary,
+            maintenance=state.maintenance,
             hold=holds.get(service.name),
             drain_until=state.drain_until if draining(service.name) else None,
         )
@@ -110,7 +107,13 @@ def recovered(config: Config, before: Snapshot) -> Desired:
             if Pool(pool.version, upstreams) != service.pools[pool.name]:
                 pools[pool.name] = Pool(pool.version, upstreams)
         services[view.name] = ServiceState(
-            view.active.name, view.idle.name, view.canary, pools, view.drain_until, before.generation
+            active=view.active.name,
+            previous=view.idle.name,
+            canary=view.canary,
+            pools=pools,
+            drain_until=view.drain_until,
+            generation=before.generation,
+            maintenance=view.maintenance,
         )
     return reconcile(Desired(before.generation, services), config, config)
 

@@ -189,7 +189,7 @@ class Roster:
         if any(each.address == target.address for each in of_traffic) and all(
             self.health(each) is Health.UNHEALTHY for each in of_traffic
         ):
-            policy = self._config.services[target.service].when_unhealthy
+            policy = self._config.services[target.service].policy.when_unhealthy
             self._events.add(
                 "all_unhealthy",
                 f"no upstream of {target.service}/{target.pool} is healthy: when_unhealthy is {policy}",

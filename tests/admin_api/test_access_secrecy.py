@@ -9,7 +9,7 @@ from dataclasses import replace
 import orjson
 import pytest
 
-from bgproxy.model import Admin, Config, Preview, Role
+from bgproxy.model import Admin, Config, Policy, Preview, Role
 
 from .server import SECRETS, TOKENS, serving
 
@@ -18,7 +18,7 @@ PREVIEW = "preview-secret-5555"
 
 
 def with_preview(config: Config) -> Config:
-    web = replace(config.services["web"], preview=Preview(header="x-preview", secret=PREVIEW))
+    web = replace(config.services["web"], policy=Policy(preview=Preview(header="x-preview", secret=PREVIEW)))
     return replace(config, services={"web": web})
 
 

@@ -42,7 +42,7 @@ def test_it_accepts_each_example(path: Path) -> None:
         f"services: {{web: {{{POOLS}, health: {{interval: 5}}}}}}",
         f"services: {{web: {{{POOLS}, health: {{interval: never}}}}}}",
         f"services: {{web: {{{POOLS}, sticky: {{}}}}}}",
-        f"services: {{web: {{{POOLS}, balance: hash}}}}",
+        f"services: {{web: {{{POOLS}, balance: luck}}}}",
         f"services: {{'a b': {{{POOLS}}}}}",
     ],
 )

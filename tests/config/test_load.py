@@ -142,7 +142,7 @@ groups:
         (web("paths: [x]"), 4, "services.web.paths[0]", "start with /"),
         (web("paths: ['/a?b']"), 4, "services.web.paths[0]", "leave out query"),
         (web("paths: []"), 4, "services.web.paths", "too few entries"),
-        (web("balance: hash"), 4, "services.web.balance", "'round_robin' or 'least_conn'"),
+        (web("balance: luck"), 4, "services.web.balance", "'p2c' or 'hash'"),
         (web("when_unhealthy: x"), 4, "services.web.when_unhealthy", "'other_pool'"),
         (web("health: 5"), 4, "services.web.health", "has to be a mapping"),
         (web("health: {interval: never}"), 4, "services.web.health.interval", "cannot be never"),

@@ -10,14 +10,11 @@ from bgproxy.model import (
     Balance,
     Health,
     PoolView,
-    Preview,
-    Retries,
     ServiceView,
     Snapshot,
-    Timeouts,
     UpstreamView,
-    WhenUnhealthy,
 )
+from tests.support.views import service_view
 
 PATIENCE_S = 10.0
 
@@ -45,7 +42,7 @@ def pool(name: str, *addresses: str, health: Health = Health.HEALTHY) -> PoolVie
 
 def snapshot(generation: int, active: PoolView, idle: PoolView, *others: str, name: str = "web") -> Snapshot:
     def service(name: str) -> ServiceView:
-        return ServiceView(
+        return service_view(
             name=name,
             slot=0,
             tag=0,
@@ -54,14 +51,6 @@ def snapshot(generation: int, active: PoolView, idle: PoolView, *others: str, na
             active=active,
             idle=idle,
             balance=Balance.ROUND_ROBIN,
-            when_unhealthy=WhenUnhealthy.FAIL,
-            timeouts=Timeouts(),
-            retries=Retries(),
-            sticky=None,
-            preview=Preview(),
-            canary=None,
-            hold=None,
-            drain_until=None,
         )
 
     return Snapshot(generation, tuple(service(each) for each in (name, *others)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from bgproxy.http1.head import RequestHead, parse_request
@@ -11,17 +10,15 @@ from bgproxy.model import (
     Canary,
     Health,
     PoolView,
-    Preview,
-    Retries,
     ServiceView,
     Snapshot,
-    Timeouts,
     UpstreamView,
     WhenUnhealthy,
 )
 from bgproxy.routing.balance import LivePool, LiveUpstream
 from bgproxy.routing.split import LiveService
 from bgproxy.routing.table import Table
+from tests.support.views import changed, service_view
 
 
 def record(slot: int = 0, tag: int = 0) -> memoryview[int]:
@@ -42,7 +39,7 @@ def pool(name: str, *weights: int, health: Health = Health.HEALTHY, first_tag: i
 
 
 def service(name: str = "web", **fields: Any) -> ServiceView:
-    view = ServiceView(
+    view = service_view(
         name=name,
         slot=1,
         tag=1,
@@ -50,17 +47,8 @@ def service(name: str = "web", **fields: Any) -> ServiceView:
         paths=("/",),
         active=pool("blue", 1, first_tag=10),
         idle=pool("green", 1, first_tag=20),
-        balance=Balance.LEAST_CONN,
-        when_unhealthy=WhenUnhealthy.FAIL,
-        timeouts=Timeouts(),
-        retries=Retries(),
-        sticky=None,
-        preview=Preview(),
-        canary=None,
-        hold=None,
-        drain_until=None,
     )
-    return replace(view, **fields)
+    return changed(view, **fields)
 
 
 def live_service(before: LiveService | None = None, **fields: Any) -> LiveService:

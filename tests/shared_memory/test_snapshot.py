@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import replace
 from math import inf
 
 import pytest
@@ -16,6 +15,7 @@ from bgproxy.shared_memory.snapshot import SnapshotWriter, decode, encode, read,
 from tests.shared_memory.conftest import Start, finished, said
 from tests.shared_memory.examples import services, snapshot_of, snapshots
 from tests.shared_memory.payloads import numbered_payload
+from tests.support.views import changed
 
 LARGEST_BYTES = SLOT_BYTES - PAGE
 
@@ -61,8 +61,8 @@ def test_what_is_decoded_is_what_was_encoded(value: Snapshot) -> None:
 
 @unhurried
 @given(services, st.sampled_from([None, 0.0, inf]))
-def test_never_survives_json(service: ServiceView, drain_until: float | None) -> None:
-    value = Snapshot(1, (replace(service, timeouts=Timeouts(*[inf] * 6), drain_until=drain_until),))
+def test_never_survives(service: ServiceView, drain_until: float | None) -> None:
+    value = Snapshot(1, (changed(service, timeouts=Timeouts(*[inf] * 6), drain_until=drain_until),))
     assert decode(encode(value)) == value
 
 

@@ -7,20 +7,16 @@ import contextlib
 import os
 import socket
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bgproxy import model
 from bgproxy.model import (
     Balance,
     Health,
     PoolView,
-    Preview,
-    Retries,
     ServiceView,
     Snapshot,
-    Timeouts,
-    WhenUnhealthy,
 )
 from bgproxy.proxy.dataplane import DataPlane
 from bgproxy.proxy.listener import Listener
@@ -28,6 +24,7 @@ from bgproxy.shared_memory import snapshot
 from bgproxy.shared_memory.counters import PARKED_REQUESTS, PARKED_SIZE, CounterReader, Totals, WorkerBlock
 from bgproxy.shared_memory.layout import SharedMemory
 from tests.support.peers import PATIENCE_S, Peer, ScriptedUpstream, narrow
+from tests.support.views import changed, service_view
 
 FORWARDED = "X-Forwarded-For: 127.0.0.1\nX-Forwarded-Proto: http\n"
 
@@ -61,7 +58,7 @@ class Conversation:
         self.clients: list[Peer] = []
         self.notified = 0
         self.errors: list[dict[str, Any]] = []
-        self.view = replace(_view(self.pool("blue"), self.pool("green")), **changes)
+        self.view = changed(_view(self.pool("blue"), self.pool("green")), **changes)
         self.plane: DataPlane
         self._memory = SharedMemory.create()
         self._writer = snapshot.SnapshotWriter(self._memory)
@@ -135,7 +132,7 @@ class Conversation:
 
     def publish(self, **changes: Any) -> None:
         """A new snapshot. As in production nobody is told: the next request finds it."""
-        self.view = replace(self.view, **changes)
+        self.view = changed(self.view, **changes)
         self._generation += 1
         self._writer.publish(snapshot.encode(Snapshot(self._generation, (self.view,))))
 
@@ -150,7 +147,9 @@ class Conversation:
     async def listen(self, name: str) -> None:
         """Accepts on a copy of the socket: like the supervisor's, the original outlives its users."""
         sock = self._sockets[name].dup()
-        listener = self._listeners[name] = Listener(self.plane, sock, preview=name == "preview")
+        listener = self._listeners[name] = Listener(
+            self.plane, sock, model.Listener(name, "", preview=name == "preview")
+        )
         await listener.open()
 
     async def until_later(self, seconds: float) -> None:
@@ -246,7 +245,7 @@ async def conversation(
 
 
 def _view(active: PoolView, idle: PoolView) -> ServiceView:
-    return ServiceView(
+    return service_view(
         name="web",
         slot=1,
         tag=1000,
@@ -255,12 +254,4 @@ def _view(active: PoolView, idle: PoolView) -> ServiceView:
         active=active,
         idle=idle,
         balance=Balance.ROUND_ROBIN,
-        when_unhealthy=WhenUnhealthy.FAIL,
-        timeouts=Timeouts(),
-        retries=Retries(),
-        sticky=None,
-        preview=Preview(),
-        canary=None,
-        hold=None,
-        drain_until=None,
     )

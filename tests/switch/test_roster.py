@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from bgproxy.model import Config, Health, Upstream, WhenUnhealthy
+from bgproxy.model import Config, Health, Policy, Upstream, WhenUnhealthy
 from bgproxy.observability.events import EventLog
 from bgproxy.switch import compose
 from bgproxy.switch.compose import Member
@@ -99,7 +99,7 @@ async def test_an_idle_pool_may_be_down(wide: Stage) -> None:
 
 async def test_a_pool_is_not_down_while_somebody_of_it_has_not_been_checked() -> None:
     def policy(config: Config) -> Config:
-        web = replace(config.services["web"], when_unhealthy=WhenUnhealthy.TRY_ALL)
+        web = replace(config.services["web"], policy=Policy(when_unhealthy=WhenUnhealthy.TRY_ALL))
         return replace(config, services={"web": web})
 
     async with stage(upstreams=2, healthy=False, change=policy) as here:
