@@ -1,7 +1,7 @@
 """Where a message body ends (RFC 9112 sections 6 and 7).
 
 A body is counted, never stored. `NONE`, a positive length, `CHUNKED` and `UNTIL_CLOSE` are the only
-answers; anything ambiguous has been refused by `head` before.
+answers; anything ambiguous has been refused by `fields` before.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final
 
 from bgproxy.errors import ProxyError
 from bgproxy.http1 import limits
-from bgproxy.http1.head import TOKEN, Fields
+from bgproxy.http1.fields import TOKEN, Fields
 
 NONE: Final = 0
 CHUNKED: Final = -1
@@ -30,11 +30,18 @@ _CHUNK_LINE = re.compile(
     + rb"))?)*\r\n"
 ).match
 _TRAILER = re.compile(rb"(?:" + TOKEN + rb":[\t\x20-\x7e\x80-\xff]*+\r\n)*\r\n").match
-# RFC 9110 section 6.5.1: fields that a trailer must not carry.
+# RFC 9110 section 6.5.1: fields that a trailer must not carry, and those that a proxy vouches for.
 _FRAMING_TRAILER = re.compile(
-    rb"(?i)(?:^|\n)(?:transfer-encoding|content-length|host|trailer|connection|te|upgrade|authorization"
-    rb"|content-encoding|content-type|content-range|set-cookie|cookie|expect|max-forwards|cache-control):"
+    rb"(?i)(?:^|\n)(?:transfer[-_]encoding|content[-_]length|host|trailer|connection|keep-alive|proxy-connection|te"
+    rb"|upgrade|authorization|content-encoding|content-type|content-range|set-cookie|cookie|expect|max-forwards"
+    rb"|cache-control|forwarded|x[-_]forwarded[-_](?:for|host|port|proto)):"
 ).search
+# Whole chunks of 1 to 15 bytes without extensions: a peer may send millions of them, and the loop below
+# would take 50 ms for what one read brings. The bound on the repetition bounds what `re` keeps to go back.
+_TINY_CHUNKS = re.compile(
+    rb"(?s:%b){0,1024}"
+    % b"|".join(b"[%x%X]\r\n.{%d}\r\n" % (size_bytes, size_bytes, size_bytes) for size_bytes in range(1, 16))
+).match
 
 
 def request_body(fields: Fields) -> int:
@@ -57,11 +64,12 @@ def response_body(method: bytes, status: int, fields: Fields) -> int:
 class ChunkedScanner:
     """Follows a chunked body and says which bytes are proven to belong to it.
 
-    With `decode` it hands on the data alone (for an HTTP/1.0 client), else the validated encoding.
+    With `decode` it hands on the data alone (for an HTTP/1.0 client), else the encoding, without the chunk
+    extensions: they are for the next hop only (RFC 9112 section 7.1.1), and parsers disagree about them.
     `status` is raised as a `ProxyError` for a malformed body: 400 for a client's, 502 for an upstream's.
     """
 
-    __slots__ = ("_decode", "_pending", "_remaining", "_state", "_status")
+    __slots__ = ("_decode", "_extensions_bytes", "_pending", "_remaining", "_state", "_status")
 
     _SIZE, _DATA, _DATA_END, _TRAILER, _DONE = range(5)
 
@@ -70,6 +78,7 @@ class ChunkedScanner:
         self._decode = decode
         self._pending = b""  # an incomplete line; bounded by the limits of its kind
         self._remaining = 0
+        self._extensions_bytes = 0
         self._state = self._SIZE
 
     @property
@@ -82,34 +91,53 @@ class ChunkedScanner:
             data = self._pending + data
             self._pending = b""
         size = len(data)
+        decode = self._decode
+        state = self._state
         position = 0
+        handed_on = 0  # `pieces` has what is to be handed on of the bytes before
         pieces: list[bytes] = []
-        while position < size and self._state != self._DONE:
-            if self._state == self._DATA:
+        while position < size and state != self._DONE:
+            if state == self._SIZE:
+                if not decode and (end := _TINY_CHUNKS(data, position).end()) > position:  # type: ignore[union-attr]
+                    position = end
+                    continue
+                line = _CHUNK_LINE(data, position)
+                if line is None:
+                    self._check_partial(data, position, limits.CHUNK_LINE_BYTES, "chunk size")
+                    break
+                begin, end = line.span(1)
+                position = line.end()
+                if position - end > 2:
+                    self._count_extensions(position - begin, position - end - 2)
+                    if not decode:
+                        pieces.append(data[handed_on:end])
+                        handed_on = position - 2
+                remaining = int(line[1], 16)
+                end = position + remaining
+                if remaining == 0:
+                    state = self._TRAILER
+                elif data.startswith(b"\r\n", end):
+                    if decode:
+                        pieces.append(data[position:end])
+                    position = end + 2
+                else:
+                    self._remaining = remaining
+                    state = self._DATA
+            elif state == self._DATA:
                 end = min(size, position + self._remaining)
                 self._remaining -= end - position
-                if self._decode:
+                if decode:
                     pieces.append(data[position:end])
                 position = end
                 if self._remaining == 0:
-                    self._state = self._DATA_END
-            elif self._state == self._DATA_END:
+                    state = self._DATA_END
+            elif state == self._DATA_END:
                 if data[position] != 0x0D or (size - position > 1 and data[position + 1] != 0x0A):
                     raise ProxyError(self._status, "a chunk is longer than its size says")
                 if size - position < 2:
                     break
                 position += 2
-                self._state = self._SIZE
-            elif self._state == self._SIZE:
-                line = _CHUNK_LINE(data, position)
-                if line is None:
-                    self._check_partial(data, position, limits.CHUNK_LINE_BYTES, "chunk size")
-                    break
-                if line.end() - position > limits.CHUNK_LINE_BYTES:
-                    raise ProxyError(self._status, "a chunk size is too long")
-                position = line.end()
-                self._remaining = int(line[1], 16)
-                self._state = self._DATA if self._remaining else self._TRAILER
+                state = self._SIZE
             else:
                 trailer = _TRAILER(data, position)
                 if trailer is None:
@@ -122,16 +150,24 @@ class ChunkedScanner:
                 if _FRAMING_TRAILER(trailer[0]):
                     raise ProxyError(self._status, "a trailer carries a field that only a head may have")
                 position = trailer.end()
-                self._state = self._DONE
+                state = self._DONE
+        self._state = state
         rest = data[position:]
-        if self._state != self._DONE:
+        if state != self._DONE:
             self._pending = rest
             rest = b""
-        if self._decode:
-            return b"".join(pieces), rest
-        return (data if position == size else data[:position]), rest
+        if not decode:
+            if not pieces:
+                return (data if position == size else data[:position]), rest
+            pieces.append(data[handed_on:position])
+        return b"".join(pieces), rest
 
     # Private
+
+    def _count_extensions(self, line_bytes: int, extensions_bytes: int) -> None:
+        self._extensions_bytes += extensions_bytes
+        if line_bytes > limits.CHUNK_LINE_BYTES or self._extensions_bytes > limits.CHUNK_EXTENSIONS_BYTES:
+            raise ProxyError(self._status, "the chunk extensions are too long")
 
     def _check_partial(self, data: bytes, position: int, limit_bytes: int, what: str) -> None:
         partial = data[position:]

@@ -1,21 +1,40 @@
-"""The answers that bgproxy gives itself, as bytes: one short body, JSON or text by Accept."""
+"""The answers that bgproxy gives itself, as bytes: one short body, JSON or text by Accept, or an own page."""
 
 from __future__ import annotations
 
 import re
-from http import HTTPStatus
+from email.utils import formatdate
+from typing import Final
 
 import orjson
 
-_ACCEPT = re.compile(rb"\naccept:([^\r]*)\r").search
+from bgproxy.http1.error_pages import ErrorPages
+
+# RFC 9110 section 15; the names that the standard library has for some of them are older.
+PHRASES: Final = {
+    400: "Bad Request",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    408: "Request Timeout",
+    413: "Content Too Large",
+    414: "URI Too Long",
+    417: "Expectation Failed",
+    431: "Request Header Fields Too Large",
+    501: "Not Implemented",
+    502: "Bad Gateway",
+    503: "Service Unavailable",
+    504: "Gateway Timeout",
+    505: "HTTP Version Not Supported",
+}
+
+_ACCEPTS = re.compile(rb"\naccept:([^\r]*)\r").findall
 
 
 def wants_json(lower_block: bytes) -> bool:
-    """True if Accept names JSON, or no text at all (RFC 9110 section 12.5.1). People get text."""
-    accept = _ACCEPT(lower_block)
-    if accept is None:
+    """True if Accept names JSON, or something and no text at all (RFC 9110 section 12.5.1). People get text."""
+    value = b",".join(_ACCEPTS(lower_block))
+    if not value.strip():
         return False
-    value = accept[1]
     return b"json" in value or (b"text/" not in value and b"*/*" not in value)
 
 
@@ -27,24 +46,31 @@ def error_response(
     head_only: bool = False,
     close: bool = False,
     retry_after_s: int | None = None,
+    pages: ErrorPages | None = None,
+    request_id: bytes = b"",
 ) -> bytes:
     """A whole response. `reason` is shown to the client: it names no upstream and no secret."""
-    phrase = HTTPStatus(status).phrase
-    if json:
-        content_type = b"application/problem+json"
-        body = orjson.dumps({"status": status, "title": phrase, "detail": reason}) + b"\n"
+    phrase = PHRASES[status]
+    page = pages and pages.render(status, phrase, reason, request_id.decode("latin-1"), json=json)
+    if page:
+        content_type, body = page
+    elif json:
+        content_type = "application/problem+json"
+        body = orjson.dumps({"status": status, "title": phrase, "detail": reason}).decode() + "\n"
     else:
-        content_type = b"text/plain; charset=utf-8"
-        body = f"{status} {phrase}: {reason}\n".encode()
+        content_type = "text/plain; charset=utf-8"
+        body = f"{status} {phrase}: {reason}\n"
+    content = body.encode()
     lines = [
-        b"HTTP/1.1 %d %b" % (status, phrase.encode()),
-        b"Content-Type: " + content_type,
-        b"Content-Length: %d" % len(body),
-        b"Cache-Control: no-store",
+        f"HTTP/1.1 {status} {phrase}",
+        f"Date: {formatdate(usegmt=True)}",  # RFC 9110 section 6.6.1
+        f"Content-Type: {content_type}",
+        f"Content-Length: {len(content)}",
+        "Cache-Control: no-store",
     ]
     if retry_after_s is not None:
-        lines.append(b"Retry-After: %d" % retry_after_s)
+        lines.append(f"Retry-After: {retry_after_s}")
     if close:
-        lines.append(b"Connection: close")
-    head = b"\r\n".join(lines) + b"\r\n\r\n"
-    return head if head_only else head + body
+        lines.append("Connection: close")
+    head = "\r\n".join(lines).encode() + b"\r\n\r\n"
+    return head if head_only else head + content

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from enum import Enum
 
-from bgproxy.http1.head import Fields, RequestHead, ResponseHead
+from bgproxy.http1.head import RequestHead, ResponseHead
 
 
 class Coding(Enum):
@@ -19,28 +19,28 @@ class Coding(Enum):
 _HOST_LINE = re.compile(rb"(?im)^host:[^\r\n]*\r\n")
 
 
-def forwarded_block(fields: Fields, peer: bytes, scheme: bytes) -> bytes:
-    """A request's header block as the upstream gets it, with its end; the same for equal `fields`.
+def request_head(head: RequestHead, told: bytes) -> bytes:
+    """The head that goes upstream, always HTTP/1.1, without the empty line that ends it.
 
-    X-Forwarded-For is appended to (the last address is the one we saw), X-Forwarded-Proto replaced.
+    `told` is what the upstream is told besides, see `forwarding.lines`.
     """
-    seen = peer if fields.forwarded_for is None else fields.forwarded_for + b", " + peer
-    block = fields.forward + b"X-Forwarded-For: " + seen + b"\r\nX-Forwarded-Proto: " + scheme + b"\r\n"
-    if fields.upgrade is not None:
-        block += b"Connection: Upgrade\r\nUpgrade: " + fields.upgrade + b"\r\n"
-    return block + b"\r\n"
-
-
-def request_head(head: RequestHead, block: bytes) -> bytes:
-    """The head that goes upstream, always HTTP/1.1, from a `forwarded_block`."""
-    if head.host != head.fields.host:
+    fields = head.fields
+    block = fields.forward
+    if head.host != fields.host:
         # An absolute target overrules the Host field. A client of HTTP/1.0 may have sent neither, and
         # RFC 9112 section 3.2 wants an empty field then.
         block = b"Host: " + head.host + b"\r\n" + _HOST_LINE.sub(b"", block)
-    if head.minor == 0 and head.fields.upgrade is not None:
-        # RFC 9110 section 7.8: to be ignored in HTTP/1.0.
-        block = without_field(without_field(block, b"connection"), b"upgrade")
+    block += told
+    if fields.upgrade is not None and head.minor:  # RFC 9110 section 7.8: to be ignored in HTTP/1.0
+        block += b"Connection: Upgrade\r\nUpgrade: " + fields.upgrade + b"\r\n"
     return head.method + b" " + head.target + b" HTTP/1.1\r\n" + block
+
+
+def with_host(message: bytes, host: bytes) -> bytes:
+    """A request with another Host."""
+    head, end, body = message.partition(b"\r\n\r\n")
+    line, _, block = (head + b"\r\n").partition(b"\r\n")
+    return line + b"\r\nHost: " + host + b"\r\n" + _HOST_LINE.sub(b"", block) + end[2:] + body
 
 
 def without_field(block: bytes, name: bytes) -> bytes:
@@ -60,11 +60,13 @@ def response_head(
     *,
     connection: bytes = b"",
     set_cookie: bytes = b"",
+    pool: bytes = b"",
     coding: Coding = Coding.AS_IS,
 ) -> bytes:
     """The head that goes to the client.
 
-    `connection` is the value of a Connection field, or empty for none; `set_cookie` likewise.
+    `connection` is the value of a Connection field, or empty for none; `set_cookie` likewise. `pool` is a
+    whole line that tells where the response comes from, or empty.
     """
     fields = head.fields
     forward = fields.forward
@@ -77,6 +79,7 @@ def response_head(
         block += b"Upgrade: " + fields.upgrade + b"\r\n"
     if connection:
         block += b"Connection: " + connection + b"\r\n"
+    block += pool
     if set_cookie:
         block += b"Set-Cookie: " + set_cookie + b"\r\n"
     return block + b"\r\n"

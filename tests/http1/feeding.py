@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from bgproxy.errors import ProxyError
+from bgproxy.http1.fields import DEFAULT_LIMITS, Fields
 from bgproxy.http1.framing import ChunkedScanner
-from bgproxy.http1.head import Fields, RequestHead, ResponseHead, parse_request, parse_response
+from bgproxy.http1.head import RequestHead, ResponseHead, parse_request, parse_response
+from bgproxy.model import HeadLimits
 
 NEXT_MESSAGE: Final = b"POST /next HTTP/1.1\r\nHost: other\r\nContent-Length: 9\r\n\r\n"
+OTHER_REQUEST: Final = b"GET / HTTP/1.0\r\n\r\n"
 # Byte by byte is quadratic; of a head beyond this size only some prefixes and the last ones are tried.
 EVERY_PREFIX_BYTES: Final = 2048
 LONG_STEP_BYTES: Final = 499
@@ -33,6 +37,14 @@ class Body:
     done: bool
 
 
+def request(*lines: bytes, start: bytes = b"GET / HTTP/1.1", host: bytes = b"Host: a") -> bytes:
+    return b"\r\n".join((start, *([host] if host else []), *lines)) + b"\r\n\r\n"
+
+
+def response(*lines: bytes, start: bytes = b"HTTP/1.1 200 OK") -> bytes:
+    return b"\r\n".join((start, *lines)) + b"\r\n\r\n"
+
+
 def meaning(head: RequestHead | ResponseHead) -> dict[str, Any]:
     """All that a head says, so that two of them can be compared."""
     values = {name: getattr(head, name) for name in head.__slots__}
@@ -40,8 +52,8 @@ def meaning(head: RequestHead | ResponseHead) -> dict[str, Any]:
     return values
 
 
-def feed_request(data: bytes) -> RequestHead | Refused | None:
-    return _feed_head(parse_request, data)
+def feed_request(data: bytes, limits: HeadLimits = DEFAULT_LIMITS) -> RequestHead | Refused | None:
+    return _feed_head(partial(parse_request, limits=limits), data)
 
 
 def feed_response(data: bytes) -> ResponseHead | Refused | None:
@@ -118,7 +130,7 @@ def _prefixes(data: bytes) -> Iterable[int]:
 
 
 def _other(parse: Parser[Head]) -> Head:
-    other = parse(NEXT_MESSAGE if parse is parse_request else b"HTTP/1.1 200\r\nA: b\r\n\r\n", None)
+    other = parse(b"HTTP/1.1 200\r\nA: b\r\n\r\n" if parse is parse_response else OTHER_REQUEST, None)
     assert other is not None
     return other
 

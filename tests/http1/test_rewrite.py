@@ -9,21 +9,20 @@ from bgproxy.http1.framing import CHUNKED, request_body, response_body
 from bgproxy.http1.head import RequestHead, ResponseHead, parse_request
 from bgproxy.http1.rewrite import (
     Coding,
-    forwarded_block,
     request_head,
     response_head,
+    with_host,
     without_field,
     without_secret,
 )
 from tests.http1.feeding import accepted_request, accepted_response, feed_request, feed_response, meaning
 
-PEER = b"192.0.2.1"
-SEEN = b"X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: http\r\n"
+SEEN = b"X-Forwarded-For: 192.0.2.1\r\n"
 
 
 def forwarded(data: bytes) -> bytes:
     head = accepted_request(data)
-    return request_head(head, forwarded_block(head.fields, PEER, b"http"))
+    return request_head(head, SEEN) + b"\r\n"
 
 
 # --- requests --------------------------------------------------------------------------------------------
@@ -36,10 +35,16 @@ def test_a_request_is_forwarded_with_its_fields_as_they_were_and_who_sent_it() -
     )
 
 
-def test_the_client_is_appended_to_the_addresses_that_were_claimed() -> None:
+def test_what_a_client_claims_about_itself_does_not_go_on() -> None:
     data = b"GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 10.0.0.1\r\nX-Forwarded-Proto: https\r\n\r\n"
-    expected = b"Host: a\r\nX-Forwarded-For: 10.0.0.1, 192.0.2.1\r\nX-Forwarded-Proto: http\r\n\r\n"
-    assert forwarded(data) == b"GET / HTTP/1.1\r\n" + expected
+    assert forwarded(data) == b"GET / HTTP/1.1\r\nHost: a\r\n" + SEEN + b"\r\n"
+
+
+def test_a_service_may_have_a_host_of_its_own() -> None:
+    data = b"POST /host: HTTP/1.1\r\nX: Host: x\r\nhoST: a\r\n\r\nHost: body\r\n"
+    assert with_host(data, b"b:81") == (
+        b"POST /host: HTTP/1.1\r\nHost: b:81\r\nX: Host: x\r\n\r\nHost: body\r\n"
+    )
 
 
 def test_a_request_of_http_1_0_goes_on_as_http_1_1_with_an_empty_host() -> None:
@@ -233,14 +238,13 @@ def test_any_bytes_are_refused_or_forwarded_as_the_request_that_was_read(data: b
     if not isinstance(head, RequestHead):
         return
     assert b"\n" not in data[: head.size].replace(b"\r\n", b"")
-    out = request_head(head, forwarded_block(head.fields, PEER, b"http"))
+    out = request_head(head, SEEN) + b"\r\n"
     again = accepted_request(out)
     assert again.size == len(out)
     assert (again.method, again.target, again.host, again.minor) == (head.method, head.target, head.host, 1)
     assert request_body(again.fields) == request_body(head.fields)
     assert again.fields.upgrade == head.fields.upgrade
-    assert again.fields.forwarded_for is not None
-    assert again.fields.forwarded_for.endswith(PEER)
+    assert again.fields.forwarded_for == b"192.0.2.1"
     assert not again.fields.close
 
 
