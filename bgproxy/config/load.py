@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from bgproxy.config import document, relations, schema
+from bgproxy.config import certificates, document, relations, schema
 from bgproxy.config.build import build
 from bgproxy.config.document import SOURCE_BYTES, Document, Location
 from bgproxy.config.secrets import Secrets
@@ -59,6 +59,9 @@ def parse(text: str, *, source: str, base: Path, environ: Mapping[str, str] = os
             found.setdefault(location, _message(details, location))
     for location, message in relations.check(data):
         found.setdefault(location, message)
+    if file is not None:
+        for location, message in certificates.check(file):
+            found.setdefault(location, message)
     reported = {problem.path for problem in read.problems}
     problems = [
         *read.problems,
