@@ -8,10 +8,21 @@ from __future__ import annotations
 
 from typing import Final
 
+from bgproxy.http1.head import RequestHead
 from bgproxy.model import Retries
+
+# RFC 9110 section 9.2.2: repeating these does no harm, so they may be sent to another upstream.
+IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
 
 # Retries that are possible at once, before any request has paid for them, and the most that is saved up.
 BURST: Final = 10.0
+
+
+def may_repeat(head: RequestHead, retries: Retries) -> bool:
+    """Whether a request that an upstream may have seen may be sent to another one."""
+    return head.method in IDEMPOTENT or (
+        retries.idempotency_key and head.fields.get(b"idempotency-key") is not None
+    )
 
 
 class RetryBudget:

@@ -14,9 +14,13 @@ from hashlib import blake2b
 from typing import Final
 from urllib.parse import parse_qsl
 
+from bgproxy.http1.error_pages import ErrorPages
 from bgproxy.http1.head import Fields, RequestHead
+from bgproxy.mirroring.live import LiveMirror
 from bgproxy.model import Canary, Match, PoolView, ServiceView, Sticky, UpstreamView, WhenUnhealthy
-from bgproxy.routing.balance import LivePool, LiveUpstream
+from bgproxy.routing.balance import NO_LIMIT, LivePool, LiveUpstream
+from bgproxy.routing.cookie import cookie_value
+from bgproxy.routing.outlier import OnEjection
 from bgproxy.routing.retry import RetryBudget
 
 BUCKETS: Final = 100
@@ -39,12 +43,23 @@ class LiveService:
         "_sticky",
         "active",
         "cells",
+        "error_pages",
         "hold",
+        "host",
         "idle",
+        "is_plain_upstream",
+        "keepalive",
+        "limits",
+        "maintenance",
+        "mirror",
+        "pool_header",
         "preview_header",
         "preview_secret",
+        "retries",
         "retry_budget",
+        "special",
         "split",
+        "timeouts",
         "view",
     )
 
@@ -54,40 +69,87 @@ class LiveService:
         cells: memoryview[int],
         live: Callable[[UpstreamView], LiveUpstream],
         before: LiveService | None = None,
+        *,
+        workers: int = 1,
+        restless: set[LivePool] | None = None,
+        on_ejection: OnEjection = lambda upstream: None,  # noqa: ARG005 - nobody is told
     ) -> None:
         self.view = view
         self.cells = cells
-        turns = {} if before is None else {pool.name: pool.turn for pool in (before.active, before.idle)}
+        policy = view.policy
+        pools = {} if before is None else {pool.name: pool for pool in (before.active, before.idle)}
+        share = share_of(policy.limits.upstream_requests, workers)
 
         def live_pool(pool: PoolView) -> LivePool:
-            return LivePool(pool, view.policy.balance, view.policy.when_unhealthy, live, turns.get(pool.name, 0))
+            return LivePool(
+                pool,
+                policy,
+                live,
+                before=pools.get(pool.name),
+                share=share,
+                restless=restless,
+                on_ejection=on_ejection,
+            )
 
         self.active: LivePool = live_pool(view.active)
         self.idle: LivePool = live_pool(view.idle)
         # Where a split's next request stands in its period of 100; kept across snapshots, so that the
         # share stays exact while health changes.
         self._position: int = 0 if before is None else before._position
-        self.retry_budget: RetryBudget = RetryBudget(view.policy.retries) if before is None else before.retry_budget
-        self.retry_budget.share = view.policy.retries.budget
+        self.retry_budget: RetryBudget = (
+            RetryBudget(policy.retries) if before is None else before.retry_budget
+        )
+        self.retry_budget.share = policy.retries.budget
         self._active: Choice = (self.active, b"")
         self._idle: Choice = (self.idle, b"")
-        if not self.active and view.policy.when_unhealthy is WhenUnhealthy.OTHER_POOL and self.idle:
+        if not self.active and policy.when_unhealthy is WhenUnhealthy.OTHER_POOL and self.idle:
             self._active = self._idle
         self.hold = view.hold
         self._canary = view.canary
-        self._sticky = view.policy.sticky
+        self._sticky = policy.sticky
         self._matches = () if view.canary is None else view.canary.match
-        header = view.policy.preview.header
-        secret = view.policy.preview.secret or ""
+        header = policy.preview.header
+        secret = policy.preview.secret or ""
         self.preview_header = header.lower().encode() if header is not None and secret else None
         self.preview_secret = secret.encode()
+        self._compile_policy(view, before)
         self.split = self._compile_split()
 
     def preview(self) -> Choice:
         """The idle pool, whatever the canary says: for preview listeners and hosts."""
         return self._idle
 
+    def is_preview(self, head: RequestHead) -> bool:
+        """Whether the request carries the secret of the preview."""
+        return self.preview_header is not None and self._is_preview(head.fields)
+
     # Private
+
+    def _compile_policy(self, view: ServiceView, before: LiveService | None) -> None:
+        """What a request asks for, without the way to it; `special` is whether any of it is rare."""
+        policy = view.policy
+        self.timeouts = policy.timeouts
+        self.retries = policy.retries
+        self.limits = policy.limits
+        self.keepalive = policy.keepalive
+        self.maintenance = view.maintenance
+        self.host = None if policy.headers.host is None else policy.headers.host.encode()
+        self.pool_header = None if policy.headers.pool is None else pool_header(policy.headers.pool)
+        self.error_pages = ErrorPages(policy.error_pages) if policy.error_pages else None
+        self.mirror: LiveMirror | None = None
+        if policy.mirror is not None:
+            self.mirror = LiveMirror(policy.mirror, None if before is None else before.mirror)
+        self.is_plain_upstream = policy.upstream_tls is None and not policy.send_proxy
+        self.special = not (
+            self.maintenance is None
+            and self.hold is None
+            and self.mirror is None
+            and self.host is None
+            and self.pool_header is None
+            and self.preview_header is None
+            and self.limits.request_body_bytes is None
+            and not policy.send_proxy
+        )
 
     def _compile_split(self) -> Callable[[RequestHead], Choice]:
         if self._canary is not None and self.idle:
@@ -151,6 +213,21 @@ class LiveService:
         return value is not None and hmac.compare_digest(value, self.preview_secret)
 
 
+def pool_header(name: str) -> Callable[[LivePool], bytes]:
+    """The line that tells a client its pool and version, as a Structured Field item (RFC 8941)."""
+
+    def line(pool: LivePool) -> bytes:
+        version = "".join(each for each in pool.version if " " <= each <= "~" and each not in '"\\')
+        return f'{name}: {pool.name};version="{version}"\r\n'.encode()
+
+    return line
+
+
+def share_of(upstream_requests: int | None, workers: int) -> int:
+    """How many requests one of so many workers may have in flight at one upstream."""
+    return NO_LIMIT if upstream_requests is None else max(1, -(-upstream_requests // workers))
+
+
 def bucket_of(salt: str, value: bytes) -> int:
     """The bucket (0..99) of a header's value, for this release only."""
     digest = blake2b(value, digest_size=8, key=salt.encode()[:64]).digest()
@@ -166,18 +243,6 @@ def read_cookie(fields: Fields, name: bytes, salt: str) -> tuple[int, bool] | No
     if len(parts) != 3 or parts[0] != salt.encode() or not parts[1].isdigit() or len(parts[1]) > 2:
         return None
     return int(parts[1]), parts[2] == b"i"
-
-
-def cookie_value(fields: Fields, name: bytes) -> bytes | None:
-    """The first cookie of that name (RFC 6265 section 5.4)."""
-    header = fields.get(b"cookie")
-    if header is None:
-        return None
-    for pair in header.split(b";"):
-        key, _, value = pair.strip(b" \t").partition(b"=")
-        if key == name:
-            return value.strip(b'"')
-    return None
 
 
 def matches(match: Match, head: RequestHead) -> bool:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
-from bgproxy.model import Snapshot, UpstreamView
-from bgproxy.routing.balance import LiveUpstream
+from bgproxy.model import Protocol, Snapshot, UpstreamView
+from bgproxy.routing.balance import LivePool, LiveUpstream
+from bgproxy.routing.outlier import OnEjection
 from bgproxy.routing.split import LiveService
 
 # Hosts that clients made up are remembered too, up to this many, before the memory starts anew.
@@ -54,18 +55,25 @@ class Routes:
 
 
 class Table:
-    """Everything that a worker routes by, compiled from one snapshot."""
+    """Everything that a worker routes by, compiled from one snapshot.
 
-    __slots__ = ("_memory", "_routes", "_sole", "services", "upstreams")
+    `restless` are the pools whose `tick` has to be called now and then; they put themselves in and out.
+    """
+
+    __slots__ = ("_memory", "_routes", "_sole", "restless", "services", "upstreams")
 
     def __init__(
         self,
         snapshot: Snapshot,
         record: Callable[[int, int], memoryview[int]],
         before: Table | None = None,
+        *,
+        workers: int = 1,
+        on_ejection: OnEjection = lambda upstream: None,  # noqa: ARG005 - nobody is told
     ) -> None:
         self.services: dict[str, LiveService] = {}
         self.upstreams: dict[int, LiveUpstream] = {}  # by tag, which is unique for ever
+        self.restless: set[LivePool] = set() if before is None else before.restless
         self._routes: dict[bytes, Routes] = {}
         # What was found for a host before: the one service that it has, or where to look for a path.
         self._sole: dict[bytes, Route] = {}
@@ -75,10 +83,8 @@ class Table:
             upstream = None if before is None else before.upstreams.get(view.tag)
             if upstream is None:
                 upstream = LiveUpstream(view, record(view.slot, view.tag))
-            if view.weight:
-                # Without a weight it leaves its pool; a request that has that pool from an older snapshot
-                # may still have to weigh it for a retry.
-                upstream.weight = view.weight
+            else:
+                upstream.see(view)
             self.upstreams[view.tag] = upstream
             return upstream
 
@@ -89,12 +95,24 @@ class Table:
                 for upstream in (*service.active.upstreams, *service.idle.upstreams):
                     self.upstreams[upstream.tag] = upstream
             else:
-                service = LiveService(view, record(view.slot, view.tag), live, previous)
+                service = LiveService(
+                    view,
+                    record(view.slot, view.tag),
+                    live,
+                    previous,
+                    workers=workers,
+                    restless=self.restless,
+                    on_ejection=on_ejection,
+                )
             self.services[view.name] = service
+            if view.protocol is Protocol.TCP:
+                continue  # its connections come from a listener of their own
             for host in view.hosts or ("*",):
                 self._add(host, view.paths, Route(service, preview=False))
             for host in view.policy.preview.hosts:
                 self._add(host, view.paths, Route(service, preview=True))
+        if before is not None:
+            self._forget(before)
 
     def find(self, host: bytes, target: bytes) -> Route | None:
         """The route of a request; `host` is lower case and may carry a port. None: nothing serves it."""
@@ -111,6 +129,15 @@ class Table:
         return None
 
     # Private
+
+    def _forget(self, before: Table) -> None:
+        """What this table has replaced decides nothing any more, whatever its last requests still report."""
+        if self.restless:
+            pools = (pool for service in self.services.values() for pool in (service.active, service.idle))
+            self.restless.intersection_update(pools)
+        for tag, upstream in before.upstreams.items():
+            if tag not in self.upstreams:
+                upstream.observe = None
 
     def _add(self, host: str, paths: tuple[str, ...], route: Route) -> None:
         routes = self._routes.setdefault(host.encode(), Routes())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from bgproxy.http1.head import RequestHead, parse_request
@@ -9,20 +10,21 @@ from bgproxy.model import (
     Balance,
     Canary,
     Health,
+    Policy,
     PoolView,
     ServiceView,
     Snapshot,
     UpstreamView,
-    WhenUnhealthy,
 )
 from bgproxy.routing.balance import LivePool, LiveUpstream
 from bgproxy.routing.split import LiveService
 from bgproxy.routing.table import Table
+from bgproxy.shared_memory.layout import RECORD_CELLS
 from tests.support.views import changed, service_view
 
 
 def record(slot: int = 0, tag: int = 0) -> memoryview[int]:
-    return memoryview(bytearray(8 * 32)).cast("q")
+    return memoryview(bytearray(8 * RECORD_CELLS)).cast("Q")
 
 
 def live(view: UpstreamView) -> LiveUpstream:
@@ -63,8 +65,28 @@ def table(*services: ServiceView, generation: int = 1, before: Table | None = No
     return Table(Snapshot(generation, services), record, before)
 
 
-def live_pool(view: PoolView, balance: Balance, turn: int = 0) -> LivePool:
-    return LivePool(view, balance, WhenUnhealthy.FAIL, live, turn)
+def live_pool(
+    view: PoolView, balance: Balance = Balance.ROUND_ROBIN, before: LivePool | None = None, **policy: Any
+) -> LivePool:
+    """The pool of a first snapshot, or that of the one after `before`: with the same upstreams, by their tags."""
+    known = {} if before is None else {upstream.tag: upstream for upstream in before.upstreams}
+
+    def found(entry: UpstreamView) -> LiveUpstream:
+        upstream = known.get(entry.tag)
+        if upstream is None:
+            return live(entry)
+        upstream.see(entry)
+        return upstream
+
+    more = {name: policy.pop(name) for name in ("share", "restless", "on_ejection") if name in policy}
+    return LivePool(view, Policy(balance=balance, **policy), found, before=before, **more)
+
+
+def with_health(view: PoolView, health: Health, *indexes: int) -> PoolView:
+    upstreams = list(view.upstreams)
+    for index in indexes:
+        upstreams[index] = replace(upstreams[index], health=health)
+    return replace(view, upstreams=tuple(upstreams))
 
 
 def request(*lines: str, target: str = "/") -> RequestHead:

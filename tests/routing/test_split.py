@@ -2,15 +2,32 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bgproxy.http1.head import parse_request
-from bgproxy.model import Canary, Health, Match, Preview, Retries, Sticky, WhenUnhealthy
-from bgproxy.routing.split import BUCKETS, LiveService, bucket_of, cookie_value, matches
-from tests.routing.snapshots import canary, live_service, pool, request
+from bgproxy.model import (
+    Canary,
+    Health,
+    Hold,
+    Limits,
+    Maintenance,
+    Match,
+    Outlier,
+    Preview,
+    Retries,
+    ServiceHeaders,
+    Sticky,
+    WhenUnhealthy,
+)
+from bgproxy.routing.balance import NO_LIMIT
+from bgproxy.routing.cookie import cookie_value
+from bgproxy.routing.split import BUCKETS, LiveService, bucket_of, matches, share_of
+from tests.routing.snapshots import canary, live, live_service, pool, record, request
+from tests.routing.snapshots import service as view_of
 
 PLAIN = request()
 SECRET = "open sesame"
@@ -96,7 +113,7 @@ def test_the_turn_of_a_pool_follows_it_through_a_switch() -> None:
     before = live_service(active=blue, idle=green)
     before.active.choose()
     after = live_service(before=before, active=green, idle=blue)
-    assert (after.active.turn, after.idle.turn) == (0, 1)
+    assert (after.active._turn, after.idle._turn) == (0, 1)
 
 
 # --- sticky by cookie -------------------------------------------------------------------------------------
@@ -367,3 +384,49 @@ def test_cookies_are_read_from_a_head_as_it_was_sent() -> None:
     assert cookie_value(head.fields, b"A") == b"Bc"
     assert cookie_value(head.fields, b"d") == b"\xff"
     assert cookie_value(head.fields, b"a") is None
+
+
+# --- what requests find compiled --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("limit", "workers", "share"),
+    [(None, 4, NO_LIMIT), (100, 1, 100), (100, 4, 25), (100, 3, 34), (2, 8, 1), (1, 1, 1)],
+)
+def test_each_worker_has_its_share_of_the_requests(limit: int | None, workers: int, share: int) -> None:
+    assert share_of(limit, workers) == share
+
+
+def test_a_pool_is_full_at_the_share_of_its_worker() -> None:
+    service = LiveService(view_of(limits=Limits(upstream_requests=6)), record(), live, workers=3)
+    for pool_of in (service.active, service.idle):
+        (upstream,) = pool_of.upstreams
+        upstream.in_flight = 1
+        assert not pool_of.is_full()
+        upstream.in_flight = 2
+        assert pool_of.is_full()
+
+
+def test_an_ordinary_service_is_not_special() -> None:
+    service = live_service(outlier=Outlier(), slow_start_s=5.0, canary=canary(10), sticky=COOKIE)
+    assert not service.special
+    assert service.timeouts == service.view.policy.timeouts
+    assert service.retries == service.view.policy.retries
+    assert service.limits == service.view.policy.limits
+    assert service.maintenance is None
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"hold": Hold(1, 0.0, 1, 1)},
+        {"maintenance": Maintenance()},
+        {"headers": ServiceHeaders(host="app.internal")},
+        {"headers": ServiceHeaders(pool="X-Pool")},
+        {"preview": Preview(header="X-Preview", secret=SECRET)},
+        {"limits": Limits(request_body_bytes=1)},
+        {"send_proxy": 1},
+    ],
+)
+def test_a_service_with_a_rare_setting_says_so(setting: dict[str, Any]) -> None:
+    assert live_service(**setting).special

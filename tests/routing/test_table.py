@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from bgproxy.model import Balance, Preview
+from bgproxy.model import Balance, Health, Limits, Outlier, Preview, Protocol, Snapshot
+from bgproxy.routing.balance import LiveUpstream
 from bgproxy.routing.table import HOST_MEMORY, Route, Routes, Table, without_port
-from tests.routing.snapshots import canary, live_service, pool, service, table
+from bgproxy.shared_memory.counters import EJECTED, EJECTIONS, count_ejection
+from tests.routing.snapshots import canary, live_service, pool, record, service, table, with_health
 
 SHOP = table(
     service("exact", hosts=("app.example.com",), paths=("/only",)),
@@ -195,3 +197,89 @@ def test_a_service_takes_its_split_along_into_the_next_snapshot() -> None:
     budget = first.services["web"].retry_budget
     second = table(replace(view, canary=canary(60)), before=first)
     assert second.services["web"].retry_budget is budget
+
+
+# --- what moves on with time ------------------------------------------------------------------------------
+
+OUTLIER = Outlier(consecutive_failures=1, ejection_s=10.0)
+PAIR = pool("blue", 1, 1, first_tag=10)
+
+
+def fail(in_table: Table, tag: int, now: float = 100.0) -> None:
+    observe = in_table.upstreams[tag].observe
+    assert observe is not None
+    observe(True, 1, now)
+
+
+def test_only_pools_that_time_changes_are_restless() -> None:
+    calm = service("api", paths=("/api",), active=pool("blue", 1, first_tag=30), idle=pool("green"))
+    shop = table(service("web", active=PAIR, outlier=OUTLIER), calm)
+    assert not shop.restless
+    fail(shop, 10)
+    assert shop.restless == {shop.services["web"].active}
+    for balanced in tuple(shop.restless):
+        balanced.tick(110.0)
+    assert not shop.restless
+
+
+def test_an_ejection_goes_on_in_the_next_table_whether_its_service_has_changed_or_not() -> None:
+    view = service("web", active=PAIR, outlier=OUTLIER)
+    first = table(view)
+    fail(first, 10)
+    same = table(view, before=first)
+    assert same.restless == {same.services["web"].active}
+    changed = table(replace(view, canary=canary(5)), before=same)
+    active = changed.services["web"].active
+    assert active is not same.services["web"].active
+    assert changed.restless == {active}
+    assert {active.choose() for _ in range(4)} == {changed.upstreams[11]}
+
+
+def test_what_has_left_is_neither_restless_nor_observed() -> None:
+    """Its last requests may still end, when its counters are somebody else's already."""
+    first = table(service("web", active=PAIR, outlier=OUTLIER))
+    fail(first, 10)
+    second = table(service("web", active=pool("blue", 1, 1, first_tag=30), outlier=OUTLIER), before=first)
+    assert not second.restless
+    assert first.upstreams[10].observe is None
+    assert second.upstreams[30].observe is not None
+    third = table(before=second)
+    assert not third.restless
+    assert second.upstreams[30].observe is None
+
+
+def test_an_ejection_is_counted_where_the_table_is_told_to() -> None:
+    def count(upstream: LiveUpstream) -> None:
+        count_ejection(upstream.cells, ejected=bool(upstream.ejected_until))
+
+    view = service("web", active=PAIR, outlier=OUTLIER)
+    shop = Table(Snapshot(1, (view,)), record, on_ejection=count)
+    cells = shop.upstreams[10].cells
+    fail(shop, 10)
+    assert (cells[EJECTIONS], cells[EJECTED]) == (1, 1)
+    shop.services["web"].active.tick(110.0)
+    assert (cells[EJECTIONS], cells[EJECTED]) == (1, 0)
+
+
+def test_an_upstream_that_becomes_healthy_from_one_table_to_the_next_is_warmed_up() -> None:
+    sick = with_health(PAIR, Health.UNHEALTHY, 0)
+    first = table(service("web", active=sick, slow_start_s=10.0))
+    assert not first.restless
+    second = table(service("web", active=PAIR, slow_start_s=10.0), before=first)
+    assert second.restless == {second.services["web"].active}
+    assert second.upstreams[10].weight < 1
+
+
+def test_the_number_of_workers_divides_the_limit_of_an_upstream() -> None:
+    view = service("web", limits=Limits(upstream_requests=4))
+    shop = Table(Snapshot(1, (view,)), record, workers=2)
+    shop.upstreams[10].in_flight = 2
+    assert shop.services["web"].active.is_full()
+
+
+def test_a_service_of_bytes_is_found_by_its_name_only() -> None:
+    smtp = service("smtp", protocol=Protocol.TCP)
+    shop = table(smtp, service("web", hosts=("app.example.com",)))
+    assert shop.services["smtp"].view == smtp
+    assert found(shop, b"app.example.com") == "web"
+    assert found(shop, b"other.example.com") is None
