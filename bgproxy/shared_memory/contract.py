@@ -12,14 +12,14 @@ from dataclasses import fields, is_dataclass
 from typing import Any, get_args, get_type_hints
 
 from bgproxy.model import ServiceView
-from bgproxy.shared_memory import counters, layout
+from bgproxy.shared_memory import clients, counters, layout, mirrors
 
 
 def fingerprint() -> str:
     """Equal for two programs if they can share a memory; changes with every constant and field involved."""
     numbers = [
         f"{module.__name__}.{name}={value}"
-        for module in (layout, counters)
+        for module in (layout, clients, counters, mirrors)
         for name, value in sorted(vars(module).items())
         if name.isupper() and isinstance(value, int | tuple)
     ]

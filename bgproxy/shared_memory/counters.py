@@ -28,6 +28,7 @@ CONNECTIONS: Final = 3  # gauge: clients connected
 ACCEPTED: Final = 4
 PARKED: Final = 5  # gauge: requests that a hold keeps
 OVERFLOWED: Final = 6  # id of the last hold that this worker ended because a limit was reached
+LOG_DROPPED: Final = 7  # lines of the access log that are lost
 STARTS: Final = 8  # how many workers have used this block
 USED_RECORDS: Final = 9  # none from here on has ever been used
 
@@ -49,14 +50,19 @@ HELD: Final = 14
 DURATION_US: Final = 15  # sum
 IDLE: Final = 16  # gauge: connections in the keepalive cache
 HISTOGRAM: Final = 17
+# Of an upstream's record, behind the histogram: what the worker's own requests made of it.
+EJECTIONS: Final = 58
+EJECTED: Final = 59  # gauge: 1 while this worker sends it nothing
 # Of a service's record, behind the histogram: what a hold keeps of this service.
 PARKED_REQUESTS: Final = 60  # gauge
 PARKED_SIZE: Final = 61  # gauge, bytes
+QUEUED: Final = 62  # gauge: requests that wait until an upstream has room
 
-_GAUGES: Final = (IN_FLIGHT, TUNNELS, IDLE, PARKED_REQUESTS, PARKED_SIZE)
+_UNDER_WAY: Final = (IN_FLIGHT, TUNNELS, IDLE, PARKED_REQUESTS, PARKED_SIZE, QUEUED)
+_GAUGES: Final = (*_UNDER_WAY, EJECTED)
 _SUMS: Final = (
-    *("in_flight", "tunnels", "idle"),
-    *("connect_failed", "reset", "timed_out", "invalid", "retried", "held", "duration_us"),
+    *("in_flight", "tunnels", "idle", "ejected", "queued"),
+    *("connect_failed", "reset", "timed_out", "invalid", "retried", "held", "duration_us", "ejections"),
 )
 
 # By the hundreds of a status; none: the client left.
@@ -84,10 +90,17 @@ def bucket_of(duration_us: int) -> int:
     return bisect_left(LATENCY_BOUNDS_US, duration_us)
 
 
+def count_ejection(record: memoryview[int], *, ejected: bool) -> None:
+    """An upstream was ejected by this worker, or is back."""
+    record[EJECTED] = ejected
+    record[EJECTIONS] += ejected
+
+
 class WorkerBlock:
     """A worker's own block. Gauges begin at zero with the worker; counters go on where the last one stopped."""
 
     def __init__(self, memory: SharedMemory, index: int) -> None:
+        self.index = index
         self.cells = memory.block(index)
         for cell in (SEEN, CONNECTIONS, PARKED):
             self.cells[cell] = 0
@@ -132,6 +145,9 @@ class Totals:
     retried: int = 0
     held: int = 0
     duration_us: int = 0
+    ejections: int = 0
+    ejected: int = 0  # by how many workers
+    queued: int = 0
     latency: list[int] = field(default_factory=lambda: [0] * LATENCY_BUCKETS)
 
     def add(self, record: memoryview[int], *, alive: bool) -> None:
@@ -139,6 +155,8 @@ class Totals:
             self.in_flight += record[IN_FLIGHT]
             self.tunnels += record[TUNNELS]
             self.idle += record[IDLE]
+            self.ejected += record[EJECTED]
+            self.queued += record[QUEUED]
         for index in range(6):
             self.responses[index] += record[RESPONSES + index]
         self.connect_failed += record[CONNECT_FAILED]
@@ -148,6 +166,7 @@ class Totals:
         self.retried += record[RETRIED]
         self.held += record[HELD]
         self.duration_us += record[DURATION_US]
+        self.ejections += record[EJECTIONS]
         for index in range(LATENCY_BUCKETS):
             self.latency[index] += record[HISTOGRAM + index]
 
@@ -191,6 +210,9 @@ class CounterReader:
     def accepted(self) -> int:
         return sum(block[ACCEPTED] for _, block in self._used())
 
+    def log_dropped(self) -> int:
+        return sum(block[LOG_DROPPED] for _, block in self._used())
+
     def totals(self, slot: int, tag: int) -> Totals:
         totals = Totals()
         start = BLOCK_HEADER_CELLS + slot * RECORD_CELLS
@@ -229,7 +251,7 @@ class CounterReader:
         """True if no living worker has anything under way in the record of `slot`."""
         start = BLOCK_HEADER_CELLS + slot * RECORD_CELLS
         return not any(
-            block[start + cell] for _, block in self._used() if is_alive(block[PID]) for cell in _GAUGES
+            block[start + cell] for _, block in self._used() if is_alive(block[PID]) for cell in _UNDER_WAY
         )
 
     # Private

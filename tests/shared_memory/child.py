@@ -12,6 +12,7 @@ from collections.abc import Callable
 from itertools import count
 
 from bgproxy.shared_memory import snapshot
+from bgproxy.shared_memory.clients import Clients
 from bgproxy.shared_memory.counters import (
     DURATION_US,
     HISTOGRAM,
@@ -21,6 +22,7 @@ from bgproxy.shared_memory.counters import (
     bucket_of,
 )
 from bgproxy.shared_memory.layout import SLOTS, SharedMemory
+from bgproxy.shared_memory.mirrors import TEXT_BYTES, MirrorWriter
 from bgproxy.shared_memory.snapshot import SnapshotWriter, sequence_of
 from bgproxy.shared_memory.wake import Bell
 from tests.shared_memory.payloads import numbered_payload
@@ -143,6 +145,31 @@ def count_requests(fd: int, block: int, slot: int, tag: int) -> None:
     say(done)
 
 
+def write_differences(fd: int, block: int, tag: int) -> None:
+    """Texts of one letter each, as fast as it can, until it is killed."""
+    memory = SharedMemory(fd)
+    WorkerBlock(memory, block)
+    writer = MirrorWriter(memory, block)
+    say("ready")
+    for number in count():
+        writer.difference(tag, bytes([65 + number % 26]) * (1 + number % TEXT_BYTES))
+
+
+def take_places(fd: int, block: int, most: int) -> None:
+    """From the first snapshot on as many as it gets in so many attempts, which it keeps until it is killed."""
+    memory = SharedMemory(fd)
+    word = memory.word()
+    WorkerBlock(memory, block)
+    limit = Clients(memory, block).limit("public", most, most)
+    say("ready")
+    while not word[0]:
+        pass
+    tickets = [limit.enter() for _ in range(2 * most)]
+    taken = [ticket for ticket in tickets if ticket is not None and limit.enter_as(ticket, b"192.0.2.7")]
+    say(len(taken))
+    time.sleep(WAKE_TIMEOUT_S)
+
+
 def ring(read_fd: int, write_fd: int) -> None:
     Bell((read_fd, write_fd)).ring()
 
@@ -161,6 +188,6 @@ def be_woken_by_a_fork(read_fd: int, write_fd: int) -> None:
 if __name__ == "__main__":
     acts: tuple[Callable[..., None], ...] = (
         *(add_one, publish, read, read_slowly),
-        *(serve, count_requests, ring, be_woken_by_a_fork),
+        *(serve, count_requests, take_places, write_differences, ring, be_woken_by_a_fork),
     )
     {act.__name__: act for act in acts}[sys.argv[1]](*map(int, sys.argv[2:]))

@@ -7,7 +7,7 @@ from dataclasses import make_dataclass
 import pytest
 
 from bgproxy import model
-from bgproxy.shared_memory import counters, layout
+from bgproxy.shared_memory import counters, layout, mirrors
 from bgproxy.shared_memory.contract import fingerprint
 
 
@@ -15,7 +15,9 @@ def test_the_same_program_has_the_same_fingerprint() -> None:
     assert fingerprint() == fingerprint()
 
 
-@pytest.mark.parametrize(("module", "name"), [(layout, "BLOCKS"), (counters, "HELD"), (counters, "PARKED")])
+@pytest.mark.parametrize(
+    ("module", "name"), [(layout, "BLOCKS"), (counters, "HELD"), (counters, "PARKED"), (mirrors, "FAILED")]
+)
 def test_a_cell_that_has_moved_makes_another(
     monkeypatch: pytest.MonkeyPatch, module: object, name: str
 ) -> None:

@@ -12,6 +12,8 @@ from bgproxy.shared_memory.counters import (
     CONNECTIONS,
     DRAINING,
     DURATION_US,
+    EJECTED,
+    EJECTIONS,
     HELD,
     HISTOGRAM,
     IDLE,
@@ -19,8 +21,10 @@ from bgproxy.shared_memory.counters import (
     INVALID,
     LATENCY_BOUNDS_US,
     LATENCY_BUCKETS,
+    LOG_DROPPED,
     OVERFLOWED,
     PARKED,
+    QUEUED,
     RESET,
     RESPONSES,
     RETRIED,
@@ -34,6 +38,7 @@ from bgproxy.shared_memory.counters import (
     WorkerBlock,
     WorkerView,
     bucket_of,
+    count_ejection,
     is_alive,
 )
 from bgproxy.shared_memory.layout import BLOCK_HEADER_CELLS, RECORD_CELLS, RECORDS, SharedMemory
@@ -86,7 +91,8 @@ def test_a_successor_goes_on_with_the_counters_and_begins_with_no_gauges(
     block.cells[STATE] = DRAINING
     WorkerBlock(memory, 0)
     totals = CounterReader(memory).totals(slot, TAG_1)
-    assert (totals.in_flight, totals.tunnels, totals.idle) == (0, 0, 0)
+    assert (totals.in_flight, totals.tunnels, totals.idle, totals.ejected, totals.queued) == (0, 0, 0, 0, 0)
+    assert totals.ejections == 7
     assert totals.responses == [7] * 6
     assert totals.latency == [7] * LATENCY_BUCKETS
     assert CounterReader(memory).workers() == [
@@ -112,6 +118,7 @@ def test_totals_have_every_counter_in_its_place(memory: SharedMemory) -> None:
     cells = [IN_FLIGHT, TUNNELS, IDLE, CONNECT_FAILED, RESET, TIMED_OUT, INVALID, RETRIED, HELD, DURATION_US]
     cells += range(RESPONSES, RESPONSES + 6)
     cells += range(HISTOGRAM, HISTOGRAM + LATENCY_BUCKETS)
+    cells += [EJECTIONS, EJECTED, QUEUED]
     assert len(set(cells)) == len(cells)
     for value, cell in enumerate(cells, 1):
         record[cell] = value
@@ -129,6 +136,9 @@ def test_totals_have_every_counter_in_its_place(memory: SharedMemory) -> None:
         duration_us=10,
         responses=[11, 12, 13, 14, 15, 16],
         latency=list(range(17, 17 + LATENCY_BUCKETS)),
+        ejections=17 + LATENCY_BUCKETS,
+        ejected=18 + LATENCY_BUCKETS,
+        queued=19 + LATENCY_BUCKETS,
     )
     assert totals.requests == 11 + 12 + 13 + 14 + 15 + 16
 
@@ -137,6 +147,7 @@ def test_blocks_are_summed_where_the_tag_fits(memory: SharedMemory) -> None:
     blocks = [WorkerBlock(memory, index) for index in (0, 1, 63)]
     for number, block in enumerate(blocks, 1):
         block.cells[ACCEPTED] = 10 * number
+        block.cells[LOG_DROPPED] = 7 * number
         record = block.record(SLOT, TAG_1)
         record[IN_FLIGHT] = number
         record[RESPONSES + 2] = 100 * number
@@ -149,6 +160,7 @@ def test_blocks_are_summed_where_the_tag_fits(memory: SharedMemory) -> None:
     assert reader.totals(SLOT, TAG_2).requests == 0
     assert reader.totals(SLOT + 1, TAG_1) == Totals()
     assert reader.accepted() == 10 + 20 + 30
+    assert reader.log_dropped() == 7 + 14 + 21
     assert [view.block for view in reader.workers()] == [0, 1, 63]
 
 
@@ -179,6 +191,23 @@ def test_a_slot_is_quiet_when_no_gauge_of_any_worker_is_up(memory: SharedMemory,
     assert reader.is_quiet(SLOT + 1)
     record[gauge] = 0
     assert reader.is_quiet(SLOT)
+
+
+def test_an_ejected_upstream_has_nothing_under_way(memory: SharedMemory) -> None:
+    """If it leaves its pool meanwhile, its slot is free for another one."""
+    WorkerBlock(memory, 0).record(SLOT, TAG_1)[EJECTED] = 1
+    assert CounterReader(memory).is_quiet(SLOT)
+
+
+def test_each_worker_counts_its_own_ejections(memory: SharedMemory) -> None:
+    first, second = (WorkerBlock(memory, index).record(SLOT, TAG_1) for index in (0, 1))
+    for record in (first, second):
+        count_ejection(record, ejected=True)
+    totals = CounterReader(memory).totals(SLOT, TAG_1)
+    assert (totals.ejections, totals.ejected) == (2, 2)
+    count_ejection(first, ejected=False)
+    totals = CounterReader(memory).totals(SLOT, TAG_1)
+    assert (totals.ejections, totals.ejected) == (2, 1)
 
 
 def test_buckets_include_their_upper_bounds() -> None:

@@ -18,6 +18,8 @@ from bgproxy.shared_memory.layout import (
     BLOCKS,
     BLOCKS_OFFSET,
     MAGIC_CELL,
+    MIRROR_BYTES,
+    MIRRORS_OFFSET,
     PAGE,
     RECORD_CELLS,
     SIZE,
@@ -41,11 +43,13 @@ def allocated_bytes(memory: SharedMemory) -> int:
 
 
 def test_blocks_and_slots_begin_at_pages_and_end_with_the_file(memory: SharedMemory) -> None:
-    for size_bytes in (BLOCKS_OFFSET, BLOCK_BYTES, SLOTS_OFFSET, SLOT_BYTES, BLOCK_HEADER_CELLS * 8):
+    sizes_bytes = (BLOCKS_OFFSET, BLOCK_BYTES, SLOTS_OFFSET, SLOT_BYTES, BLOCK_HEADER_CELLS * 8)
+    for size_bytes in (*sizes_bytes, MIRRORS_OFFSET, MIRROR_BYTES):
         assert size_bytes % PAGE == 0
-    assert os.fstat(memory.fd).st_size == SIZE == SLOTS_OFFSET + SLOTS * SLOT_BYTES
+    assert os.fstat(memory.fd).st_size == SIZE == MIRRORS_OFFSET + BLOCKS * MIRROR_BYTES
     assert {len(memory.block(index)) * 8 for index in range(BLOCKS)} == {BLOCK_BYTES}
     assert {len(memory.slot(index)) for index in range(SLOTS)} == {SLOT_BYTES}
+    assert {len(memory.mirror(index)) for index in range(BLOCKS)} == {MIRROR_BYTES}
 
 
 def test_the_word_and_the_records_share_no_cache_line_with_others() -> None:
@@ -61,6 +65,7 @@ def test_no_two_parts_overlap(memory: SharedMemory) -> None:
     parts = [memory.cells[WORD_CELL:BLOCK_HEADER_CELLS]]
     parts += [memory.block(index) for index in range(BLOCKS)]
     parts += [memory.slot(index).cast("Q") for index in range(SLOTS)]
+    parts += [memory.mirror(index).cast("Q") for index in range(BLOCKS)]
     for mark, part in enumerate(parts, 1):
         part[0] = part[-1] = mark
     assert [(part[0], part[-1]) for part in parts] == [(mark, mark) for mark in range(1, len(parts) + 1)]

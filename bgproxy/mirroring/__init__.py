@@ -1,0 +1,1 @@
+"""Which requests are mirrored, and what the two answers to one differ in: decisions, without I/O."""
