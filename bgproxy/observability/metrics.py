@@ -23,6 +23,7 @@ from prometheus_client.registry import Collector
 import bgproxy
 from bgproxy.model import Health
 from bgproxy.shared_memory.counters import LATENCY_BOUNDS_US, RESPONSE_CLASSES, Totals, WorkerView
+from bgproxy.shared_memory.mirrors import MirrorTotals
 
 _POOL: Final = ("service", "pool")
 _UPSTREAM: Final = (*_POOL, "upstream")
@@ -50,6 +51,8 @@ class ServiceSample:
     canary_weight: int
     own: Totals  # what the proxy answered itself
     pools: list[PoolSample]
+    mirror: MirrorTotals | None = None  # if it has one
+    in_maintenance: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,7 @@ class Sample:
     sequence: int
     unrouted: Totals
     accepted: int
+    log_dropped: int
     services: list[ServiceSample]
     workers: list[WorkerView] = field(default_factory=list)
     switches: dict[tuple[str, str], int] = field(default_factory=dict)  # (action, outcome): count
@@ -94,6 +98,7 @@ def _families(sample: Sample) -> Iterator[Metric]:
     yield from _pool_families(sample)
     yield from _request_families(sample)
     yield from _upstream_families(sample)
+    yield from _mirror_families(sample)
 
 
 def _switch_families(sample: Sample) -> Iterator[Metric]:
@@ -124,18 +129,28 @@ def _worker_families(sample: Sample) -> Iterator[Metric]:
         "Requests that a hold keeps parked now.",
         value=sum(each.parked for each in sample.workers),
     )
+    yield CounterMetricFamily(
+        "bgproxy_access_log_lines_dropped",
+        "Lines of the access log that are lost: the file or pipe failed, or did not take them in time.",
+        value=sample.log_dropped,
+    )
 
 
 def _pool_families(sample: Sample) -> Iterator[Metric]:
     active = GaugeMetricFamily("bgproxy_pool_active", "1 for the active pool.", labels=(*_POOL, "version"))
     share = GaugeMetricFamily("bgproxy_pool_weight_percent", "Share of new requests.", labels=_POOL)
+    maintenance = GaugeMetricFamily(
+        "bgproxy_maintenance", "1 while every request but previews gets a 503.", labels=("service",)
+    )
     for service in sample.services:
         for pool in service.pools:
             active.add_metric((service.service, pool.pool, pool.version), int(pool.active))
             canary = service.canary_weight
             share.add_metric((service.service, pool.pool), 100 - canary if pool.active else canary)
+        maintenance.add_metric((service.service,), int(service.in_maintenance))
     yield active
     yield share
+    yield maintenance
 
 
 def _request_families(sample: Sample) -> Iterator[Metric]:
@@ -149,6 +164,9 @@ def _request_families(sample: Sample) -> Iterator[Metric]:
     )
     held = CounterMetricFamily(
         "bgproxy_requests_held", "Requests that were parked by a hold.", labels=("service",)
+    )
+    queued = GaugeMetricFamily(
+        "bgproxy_queued_requests", "Requests that wait until an upstream has room.", labels=("service",)
     )
     for status, count in zip(RESPONSE_CLASSES, sample.unrouted.responses, strict=True):
         requests.add_metric(("", "", "", status), count)
@@ -165,9 +183,11 @@ def _request_families(sample: Sample) -> Iterator[Metric]:
             buckets = list(zip(bounds, map(float, itertools.accumulate(total.latency)), strict=True))
             latency.add_metric((service.service, pool.pool), buckets, total.duration_us / 1e6)
         held.add_metric((service.service,), service.own.held)
+        queued.add_metric((service.service,), service.own.queued)
     yield requests
     yield latency
     yield held
+    yield queued
 
 
 def _upstream_families(sample: Sample) -> Iterator[Metric]:
@@ -186,6 +206,14 @@ def _upstream_families(sample: Sample) -> Iterator[Metric]:
     retried = CounterMetricFamily(
         "bgproxy_upstream_retries", "Failed attempts tried elsewhere.", labels=_UPSTREAM
     )
+    ejected = GaugeMetricFamily(
+        "bgproxy_upstream_ejected",
+        "Workers that send it nothing for now, because requests failed there.",
+        labels=_UPSTREAM,
+    )
+    ejections = CounterMetricFamily(
+        "bgproxy_upstream_ejections", "Times that a worker ejected it.", labels=_UPSTREAM
+    )
     codes = {Health.HEALTHY: 1, Health.UNHEALTHY: 0, Health.UNKNOWN: -1}
     for service in sample.services:
         for pool in service.pools:
@@ -197,6 +225,43 @@ def _upstream_families(sample: Sample) -> Iterator[Metric]:
                 tunnels.add_metric(labels, each.totals.tunnels)
                 idle.add_metric(labels, each.totals.idle)
                 retried.add_metric(labels, each.totals.retried)
+                ejected.add_metric(labels, each.totals.ejected)
+                ejections.add_metric(labels, each.totals.ejections)
                 for kind in ("connect_failed", "reset", "timed_out", "invalid"):
                     failures.add_metric((*labels, kind), getattr(each.totals, kind))
-    yield from (healthy, weight, in_flight, tunnels, idle, failures, retried)
+    yield from (healthy, weight, in_flight, tunnels, idle, failures, retried, ejected, ejections)
+
+
+def _mirror_families(sample: Sample) -> Iterator[Metric]:
+    requests = CounterMetricFamily(
+        "bgproxy_mirror_requests",
+        "Copies of requests that were sent to the idle pool, by what a comparison of the answers has shown.",
+        labels=("service", "result"),
+    )
+    left_out = CounterMetricFamily(
+        "bgproxy_mirror_left_out",
+        "Requests that were not copied: nobody was healthy, or too many copies were under way.",
+        labels=("service",),
+    )
+    differences = CounterMetricFamily(
+        "bgproxy_mirror_differences",
+        "Differences by what differs; one request may have several.",
+        labels=("service", "what"),
+    )
+    failures = CounterMetricFamily(
+        "bgproxy_mirror_failures", "Copies that were not answered, by kind.", labels=("service", "kind")
+    )
+    for service in sample.services:
+        mirror = service.mirror
+        if mirror is None:
+            continue
+        name = service.service
+        for result in ("same", "different", "failed", "uncompared"):
+            requests.add_metric((name, result), getattr(mirror, result))
+        left_out.add_metric((name,), mirror.left_out)
+        differences.add_metric((name, "status"), mirror.status_differs)
+        differences.add_metric((name, "headers"), mirror.headers_differ)
+        differences.add_metric((name, "body"), mirror.body_differs)
+        for kind in ("connect_failed", "reset", "timed_out", "invalid"):
+            failures.add_metric((name, kind), getattr(mirror, kind))
+    yield from (requests, left_out, differences, failures)

@@ -10,6 +10,7 @@ from typing import Final
 from bgproxy.model import Health
 from bgproxy.observability import metrics
 from bgproxy.shared_memory.counters import Totals
+from bgproxy.shared_memory.mirrors import MirrorTotals
 
 _HEAD = """\
 # Metrics
@@ -17,8 +18,8 @@ _HEAD = """\
 Every series of `GET /metrics`, in the Prometheus text format. This page is generated from the series themselves.
 
 A client's request is counted once, for the pool and upstream that answered it last; what failed before that is in
-`bgproxy_upstream_failures_total`. Counters go on when a worker or the controller is replaced, except that
-`bgproxy_switches_total` begins anew with the controller.
+`bgproxy_upstream_failures_total`. Copies for a mirror are in series of their own and in no others. Counters go on when a
+worker or the controller is replaced, except that `bgproxy_switches_total` begins anew with the controller.
 
 | series | type | labels | meaning |
 |---|---|---|---|
@@ -30,6 +31,7 @@ ONE_OF_EACH: Final = metrics.Sample(
     sequence=1,
     unrouted=Totals(),
     accepted=0,
+    log_dropped=0,
     services=[
         metrics.ServiceSample(
             service="web",
@@ -43,6 +45,7 @@ ONE_OF_EACH: Final = metrics.Sample(
                     upstreams=[metrics.UpstreamSample("10.0.0.1:8000", Health.HEALTHY, 1, Totals())],
                 )
             ],
+            mirror=MirrorTotals(),
         )
     ],
     switches={("switch", "done"): 1},

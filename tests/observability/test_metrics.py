@@ -10,6 +10,7 @@ from bgproxy.model import Health
 from bgproxy.observability import metrics
 from bgproxy.observability.metrics import PoolSample, Sample, ServiceSample, UpstreamSample
 from bgproxy.shared_memory.counters import LATENCY_BOUNDS_US, Totals, WorkerView, bucket_of
+from bgproxy.shared_memory.mirrors import MirrorTotals
 
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -53,15 +54,15 @@ BLUE = PoolSample(
             "10.0.0.1:80",
             Health.HEALTHY,
             2,
-            totals(fast=8, slow=2, errors=1, in_flight=3, idle=4, retried=5, reset=6),
+            totals(fast=8, slow=2, errors=1, in_flight=3, idle=4, retried=5, reset=6, ejected=1, ejections=8),
         ),
         UpstreamSample("10.0.0.2:80", Health.UNHEALTHY, 1, totals(fast=10, connect_failed=7, tunnels=1)),
     ],
 )
 GREEN = PoolSample("green", "v2", False, [UpstreamSample("10.0.1.1:80", Health.UNKNOWN, 1, Totals())])
-WEB = ServiceSample("web", 25, totals(errors=3, fast=3, held=9), [BLUE, GREEN])
+WEB = ServiceSample("web", 25, totals(errors=3, fast=3, held=9, queued=2), [BLUE, GREEN])
 WORKER = WorkerView(0, 1, False, 1, connections=5, accepted=6, parked=7, overflowed=0, starts=1)
-SAMPLE = Sample(4, 17, totals(fast=2), 600, [WEB], [WORKER, WORKER], {("switch", "done"): 3})
+SAMPLE = Sample(4, 17, totals(fast=2), 600, 11, [WEB], [WORKER, WORKER], {("switch", "done"): 3})
 
 
 def test_a_request_is_counted_once() -> None:
@@ -86,6 +87,29 @@ def test_attempts_have_series_of_their_own() -> None:
     assert get(series, "bgproxy_upstream_failures_total", **first, kind="reset") == 6
     assert get(series, "bgproxy_upstream_failures_total", **second, kind="connect_failed") == 7
     assert get(series, "bgproxy_upstream_retries_total", **first) == 5
+
+
+def test_copies_of_requests_have_series_of_their_own() -> None:
+    mirror = MirrorTotals(mirrored=20, same=10, different=4, failed=3, uncompared=2, left_out=5)
+    mirror.status_differs, mirror.body_differs, mirror.timed_out = 1, 3, 3
+    series = read(replace(SAMPLE, services=[replace(WEB, mirror=mirror)]))
+    name = "bgproxy_mirror_requests_total"
+    results = ("same", "different", "failed", "uncompared")
+    assert [get(series, name, service="web", result=result) for result in results] == [10, 4, 3, 2]
+    assert get(series, "bgproxy_mirror_left_out_total", service="web") == 5
+    assert get(series, "bgproxy_mirror_differences_total", service="web", what="status") == 1
+    assert get(series, "bgproxy_mirror_differences_total", service="web", what="body") == 3
+    assert get(series, "bgproxy_mirror_failures_total", service="web", kind="timed_out") == 3
+    assert sum_of(series, "bgproxy_requests_total") == sum_of(read(SAMPLE), "bgproxy_requests_total")
+
+
+def test_a_service_without_a_mirror_has_no_such_series() -> None:
+    assert not [name for name, _ in read(SAMPLE) if name.startswith("bgproxy_mirror")]
+
+
+def test_a_service_in_maintenance_says_so() -> None:
+    series = read(replace(SAMPLE, services=[replace(WEB, in_maintenance=True)]))
+    assert get(series, "bgproxy_maintenance", service="web") == 1
 
 
 def test_a_histogram_is_cumulative_and_in_seconds() -> None:
@@ -129,12 +153,17 @@ def test_gauges_of_workers_upstreams_and_state() -> None:
         "bgproxy_client_connections": 10,
         "bgproxy_client_connections_accepted_total": 600,
         "bgproxy_held_requests": 14,
+        "bgproxy_access_log_lines_dropped_total": 11,
     }
     assert {name: get(series, name) for name in expected} == expected
     assert get(series, "bgproxy_requests_in_flight", **upstream) == 3
     assert get(series, "bgproxy_idle_connections", **upstream) == 4
     assert get(series, "bgproxy_upstream_weight", **upstream) == 2
     assert sum_of(series, "bgproxy_tunnels") == 1
+    assert get(series, "bgproxy_upstream_ejected", **upstream) == 1
+    assert get(series, "bgproxy_upstream_ejections_total", **upstream) == 8
+    assert get(series, "bgproxy_queued_requests", service="web") == 2
+    assert get(series, "bgproxy_maintenance", service="web") == 0
     assert get(series, "bgproxy_requests_held_total", service="web") == 9
     assert get(series, "bgproxy_switches_total", action="switch", outcome="done") == 3
     assert get(series, "bgproxy_info", version=bgproxy.__version__) == 1
