@@ -10,15 +10,21 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from bgproxy.errors import ProxyError
 from bgproxy.http1 import responses
+from bgproxy.http1.forwarding import Client, Identity, identity, lines
 from bgproxy.http1.head import RequestHead, parse_request, skip_empty_line
-from bgproxy.http1.rewrite import forwarded_block, request_head
+from bgproxy.http1.rewrite import request_head
 from bgproxy.proxy import limits
 from bgproxy.proxy.exchange import Exchange
+from bgproxy.proxy.log_entry import note_refused
 from bgproxy.shared_memory.counters import ACCEPTED, CONNECTIONS, RESPONSES
 
 if TYPE_CHECKING:
     from bgproxy.proxy.dataplane import DataPlane
+    from bgproxy.proxy.origin import Origin
 
+Address = tuple[bytes, int]  # as text, without brackets, and the port; on a unix socket `unix:` and 0
+
+UNIX_PEER: Final = b"unix:"
 _NO_LINGER: Final = struct.pack("ii", 1, 0)  # for SO_LINGER: a close sends a reset
 
 
@@ -37,13 +43,18 @@ class Downstream(asyncio.Protocol):
     """`user` is None between requests. `deadline` is when the present phase has lasted too long."""
 
     __slots__ = (
-        "_block",
+        "_begun",
         "_buffer",
+        "_client",
         "_eof",
         "_full",
         "_head",
+        "_identity",
         "_lingering",
+        "_named",
+        "_told",
         "deadline",
+        "origin",
         "outgoing",
         "peer",
         "plane",
@@ -54,22 +65,41 @@ class Downstream(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, plane: DataPlane, *, preview: bool) -> None:
+    def __init__(self, plane: DataPlane, origin: Origin) -> None:
         # for the connection's life
         self.plane = plane
-        self.preview = preview
-        self.peer = b"unknown"
+        self.origin = origin
+        self.preview = origin.settings.preview
+        self.peer = UNIX_PEER
+        self._named: tuple[Address, Address] | None = None  # by a PROXY header
+        self._client: Client | None = None
         # the last request's head, and what was made of it for the upstream
         self._head: RequestHead | None = None
-        self._block = b""
+        self._told = b""
+        self._identity: Identity | None = None
         self.outgoing = b""
         # for the present request
         self._buffer = b""
+        self._begun = False  # some of its head has come
         self.user: DownstreamUser | None = None
         self.deadline = inf
         self._eof = False
         self._full = False  # the client does not read what it was sent
         self._lingering = False
+
+    def accepted_for(self, source: Address, destination: Address) -> None:
+        """Whom the connection is really from, as a proxy in front of us says; before `connection_made`."""
+        self._named = (source, destination)
+        self.peer = source[0]
+
+    def addresses(self) -> tuple[Address, Address]:
+        """Where the client is, and what it connected to."""
+        if self._named is not None:
+            return self._named
+        source, destination = (self.transport.get_extra_info(name) for name in ("peername", "sockname"))
+        if self.is_local():
+            return (UNIX_PEER, 0), (UNIX_PEER, 0)
+        return (self.peer, source[1]), (str(destination[0]).encode(), destination[1])
 
     def next_request(self, rest: bytes) -> None:
         """The response is complete and the connection stays open; `rest` was read beyond the request."""
@@ -99,8 +129,13 @@ class Downstream(asyncio.Protocol):
 
     def refuse(self, error: ProxyError) -> None:
         """Answers a request that cannot be read, and closes: nothing behind it can be trusted."""
-        self.plane.unrouted[RESPONSES + error.status // 100] += 1
-        self.transport.write(responses.error_response(error.status, error.reason, close=True))
+        plane = self.plane
+        plane.unrouted[RESPONSES + error.status // 100] += 1
+        retry_after_s = 1 if error.status == 503 else None
+        answer = responses.error_response(error.status, error.reason, close=True, retry_after_s=retry_after_s)
+        self.transport.write(answer)
+        if plane.access_log is not None:
+            note_refused(plane.access_log, self, error.status, len(answer))
         self.close_lingering()
 
     def close_lingering(self) -> None:
@@ -122,8 +157,8 @@ class Downstream(asyncio.Protocol):
 
         A plain close can: to HTTP/1.0, and wherever else the close is all that marks the end.
         """
-        if not self.transport.is_closing():
-            sock = self.transport.get_extra_info("socket")
+        sock = None if self.transport.is_closing() else self.transport.get_extra_info("socket")
+        if sock is not None:  # else the connection below TLS has just gone
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         self.transport.abort()
 
@@ -139,6 +174,10 @@ class Downstream(asyncio.Protocol):
             self.transport.close()
             self.deadline = self.plane.now + limits.LINGER_S
 
+    def is_local(self) -> bool:
+        """True if the client is on this machine, on a unix socket."""
+        return self.peer is UNIX_PEER
+
     def is_idle(self) -> bool:
         """True between requests, when nothing of the next one has arrived."""
         return self.user is None and not self._buffer
@@ -151,9 +190,10 @@ class Downstream(asyncio.Protocol):
         plane.downstreams.add(self)
         plane.cells[ACCEPTED] += 1
         plane.cells[CONNECTIONS] = len(plane.downstreams)
-        peername = transport.get_extra_info("peername")
-        if isinstance(peername, tuple):
-            self.peer = str(peername[0]).encode()
+        if self._named is None:
+            peername = transport.get_extra_info("peername")
+            if isinstance(peername, tuple):
+                self.peer = str(peername[0]).encode()
         self.deadline = plane.now + plane.request_head_s
         if len(plane.downstreams) > plane.max_connections:
             plane.say_full()
@@ -210,8 +250,9 @@ class Downstream(asyncio.Protocol):
         self._begin(data)
 
     def _begin(self, data: bytes) -> None:
+        settings = self.origin.settings
         try:
-            head = parse_request(data, self._head)
+            head = parse_request(data, self._head, settings.head)
         except ProxyError as error:
             rest = skip_empty_line(data)
             if rest is data or rest[:2] == b"\r\n":
@@ -223,22 +264,37 @@ class Downstream(asyncio.Protocol):
             if self._eof:
                 self.transport.close()
                 return
-            if not self._buffer:
+            if not self._begun:
+                # Once: whoever sends an empty line now and then must not have more time for it.
+                self._begun = True
                 self.deadline = self.plane.now + self.plane.request_head_s
             self._buffer = data
             return
         self._buffer = b""
-        last = self._head
-        if head is not last:
-            if last is None or head.fields is not last.fields:
-                self._block = forwarded_block(head.fields, self.peer, b"http")
-            self._head = head
-            self.outgoing = request_head(head, self._block)
-            if head.size > limits.MEMO_BYTES:
-                self.user = large = Exchange(self, head)
-                large.start(data)
-                self._head, self._block, self.outgoing = None, b"", b""
-                return
-        exchange = Exchange(self, head)
+        self._begun = False
+        if head is not self._head:
+            self._prepare(head)
+        identity = self._identity
+        exchange = Exchange(self, head, b"\r\n" if identity is None else identity())
         self.user = exchange
         exchange.start(data)
+        if head.size > limits.MEMO_BYTES:
+            self._head, self._told, self.outgoing = None, b"", b""
+
+    def _prepare(self, head: RequestHead) -> None:
+        """Makes what goes upstream of a head that is not the last one's."""
+        forwarding = self.origin.settings.forwarding
+        client = self._client
+        if client is None:
+            client = self._client = self._describe_client()
+        fields, last = head.fields, self._head
+        if last is None or (last.fields, last.host, last.minor) != (fields, head.host, head.minor):
+            self._identity = identity(forwarding, fields)
+            self._told = lines(fields, head.host, head.minor, client, forwarding)
+        self._head = head
+        self.outgoing = request_head(head, self._told)
+
+    def _describe_client(self) -> Client:
+        origin = self.origin
+        port = origin.port if self._named is None else self._named[1][1]
+        return Client(self.peer, origin.scheme, b"%d" % port if port else b"", origin.trusts(self.peer))

@@ -1,6 +1,6 @@
 """One request and its response: the straight line that a reader should follow from top to bottom.
 
-`start` chooses (route, split, balance) and counts the request in flight in one synchronous step, so that
+`choose` decides (route, split, balance) and counts the request in flight in one synchronous step, so that
 a drain or a hold misses nobody. From then on the two sides report to this object, and it decides: relay,
 retry, answer with an error, or abort. Errors of a peer become decisions here and nowhere else.
 """
@@ -13,13 +13,19 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING, Final
 
 from bgproxy.errors import ProxyError
-from bgproxy.http1 import framing, responses, rewrite
 from bgproxy.http1 import limits as http_limits
-from bgproxy.http1.framing import CHUNKED, NONE, UNTIL_CLOSE, ChunkedScanner
+from bgproxy.http1 import responses, rewrite
+from bgproxy.http1.forwarding import request_id_of
 from bgproxy.http1.head import RequestHead, ResponseHead, parse_response
 from bgproxy.http1.rewrite import Coding
-from bgproxy.proxy import keepalive, limits
+from bgproxy.observability.access import Outcome
+from bgproxy.proxy import admission, keepalive
+from bgproxy.proxy.log_entry import note
+from bgproxy.proxy.request_body import RequestBody
+from bgproxy.proxy.response import Response
 from bgproxy.proxy.tunnel import Tunnel
+from bgproxy.proxy.websocket import is_websocket
+from bgproxy.routing.retry import IDEMPOTENT, may_repeat
 from bgproxy.shared_memory.counters import (
     CONNECT_FAILED,
     DURATION_US,
@@ -35,18 +41,16 @@ from bgproxy.shared_memory.counters import (
 
 if TYPE_CHECKING:
     from bgproxy.proxy.downstream import Downstream
+    from bgproxy.proxy.mirror import Shadow
     from bgproxy.proxy.upstream import UpstreamConnection
     from bgproxy.routing.balance import LivePool, LiveUpstream
     from bgproxy.routing.split import LiveService
 
-# RFC 9110 section 9.2.2: repeating these does no harm, so they may be sent to another upstream.
-IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
-
-_FAILURES: Final = {
-    CONNECT_FAILED: (502, "no upstream could be connected to"),
-    RESET: (502, "the upstream closed the connection before it answered"),
-    TIMED_OUT: (504, "the upstream did not answer in time"),
-    INVALID: (502, "the upstream's response was not valid HTTP"),
+_FAILURES: Final[dict[int, tuple[int, str, Outcome]]] = {
+    CONNECT_FAILED: (502, "no upstream could be connected to", "connect_failed"),
+    RESET: (502, "the upstream closed the connection before it answered", "upstream_reset"),
+    TIMED_OUT: (504, "the upstream did not answer in time", "upstream_timeout"),
+    INVALID: (502, "the upstream's response was not valid HTTP", "upstream_invalid"),
 }
 
 
@@ -57,74 +61,82 @@ class Exchange:
         "_connecting",
         "_connection",
         "_cookie",
-        "_encode",
         "_extra",
         "_informational",
-        "_keep",
-        "_outgoing",
         "_partial",
-        "_request_left",
-        "_request_scanner",
-        "_responded",
-        "_response_left",
-        "_response_scanner",
-        "_reusable",
-        "_started_ns",
-        "_status",
+        "_response",
+        "_shadow",
         "_total_until",
         "_tried",
-        "_upstream",
+        "_under_way",
+        "attempts",
+        "body",
+        "body_bytes",
+        "connect_ns",
+        "connected_ns",
         "downstream",
         "head",
+        "outgoing",
         "pool",
+        "responded_ns",
         "service",
-        "timeouts",
+        "started_ns",
+        "tail",
+        "upstream",
     )
 
+    # unset until it is known
     service: LiveService
     pool: LivePool
+    body_bytes: int
+    connect_ns: int
+    connected_ns: int
+    responded_ns: int
+    _cookie: bytes
 
-    def __init__(self, downstream: Downstream, head: RequestHead) -> None:
+    def __init__(self, downstream: Downstream, head: RequestHead, tail: bytes) -> None:
         self.downstream = downstream
         self.head = head
-        self._started_ns = perf_counter_ns()
+        self.tail = tail  # of the head that goes upstream, this request's own
+        self.started_ns = perf_counter_ns()
         # the request: what is still to come, and what is kept for another try (None: too much)
-        self._request_left = 0
-        self._request_scanner: ChunkedScanner | None = None
-        self._outgoing: bytes | None = b""
+        self.body: RequestBody | None = None
+        self.outgoing: bytes | None = None
         self._extra = b""
-        # the attempt
-        self._upstream: LiveUpstream | None = None
+        # the attempt, and the ones that have failed
+        self.upstream: LiveUpstream | None = None
+        self.attempts = 0
+        self._under_way = False  # counted in flight
         self._connection: UpstreamConnection | None = None
         self._connecting = False
         self._tried: tuple[LiveUpstream, ...] = ()
-        # the response
-        self._responded = False
+        self._total_until = inf
+        # the response; None until its head has come, and if all of it came at once
+        self._response: Response | None = None
         self._informational = 0
         self._partial = b""
-        self._response_left: int = NONE
-        self._response_scanner: ChunkedScanner | None = None
-        self._status = 0
+        self._shadow: Shadow | None = None
 
     # The request: route, split, balance, send
 
     def start(self, data: bytes) -> None:
         """Takes the request from `data`, which begins with its head, and sends it on its way."""
-        head, outgoing = self.head, self.downstream.outgoing
-        self._request_left = framing.request_body(head.fields)
-        if self._request_left == CHUNKED:
-            self._request_scanner = ChunkedScanner(400)
-        if len(data) > head.size:
+        head, outgoing = self.head, self.downstream.outgoing + self.tail
+        fields = head.fields
+        if fields.content_length or fields.chunked:
+            self.body = RequestBody(fields)
             try:
                 outgoing += self._take_body(data[head.size :])
             except ProxyError as error:
                 self.downstream.refuse(error)
                 return
-        self._outgoing = outgoing
+        elif len(data) > head.size:
+            self._extra = data[head.size :]
+        self.outgoing = outgoing
         self.choose()
 
     def choose(self) -> None:
-        """Route, split, balance and count, without an await in between; again after a hold."""
+        """Route, split, balance and count, without an await in between; again after a hold or a queue."""
         downstream, head = self.downstream, self.head
         plane = downstream.plane
         if plane.word[0] != plane.known:
@@ -132,38 +144,77 @@ class Exchange:
         route = plane.table.find(head.host, head.target)
         if route is None:
             plane.unrouted[RESPONSES + 4] += 1
-            self._answer(404, "no service is configured for this host and path")
+            self.answer(404, "no service is configured for this host and path", routed=False)
             return
         service, preview = route
+        preview = preview or downstream.preview
         self.service = service
-        if preview or downstream.preview:
-            self.pool, self._cookie = service.preview()
-        elif service.hold is not None and plane.park(self, service):
-            if self._request_left != NONE:
-                self.downstream.transport.pause_reading()
+        if service.special and not admission.admits(self, service, preview=preview):
             return
-        else:
-            self.pool, self._cookie = service.split(head)
-        if service.preview_header is not None and self._outgoing is not None:
-            self._outgoing = rewrite.without_secret(self._outgoing, service.preview_header)
-        service.retry_budget.requests += 1
-        self.timeouts = timeouts = service.view.policy.timeouts
-        self._total_until = inf if timeouts.total_s == inf else plane.now + timeouts.total_s
-        upstream = self.pool.choose()
+        pool, self._cookie = service.preview() if preview else service.split(head)
+        self.pool = pool
+        key = pool.hash_key
+        upstream = pool.choose() if key is None else pool.choose_by(key(head, downstream.peer))
         if upstream is None:
-            service.cells[RESPONSES + 5] += 1
-            self._answer(503, f"no upstream of service {service.view.name} is healthy", retry_after_s=1)
+            admission.wait_or_refuse(self, service, pool)
+            return
+        service.retry_budget.requests += 1
+        if service.timeouts.total_s != inf and self._total_until == inf:
+            self._total_until = plane.now + service.timeouts.total_s
+        if service.mirror is not None:
+            self._shadow = plane.shadows.begin(self)
+        self._send(upstream)
+
+    def refuse(self, status: int, reason: str) -> None:
+        """Answers a request that no upstream has seen."""
+        self.service.cells[RESPONSES + status // 100] += 1
+        if status == 503:
+            self.answer(status, reason, "unavailable", retry_after_s=1)
         else:
-            self._send(upstream)
+            self.answer(status, reason)
+
+    def answer(
+        self,
+        status: int,
+        reason: str,
+        outcome: Outcome = "refused",
+        *,
+        retry_after_s: int | None = None,
+        routed: bool = True,
+    ) -> None:
+        """Answers in place of an upstream. The request has been counted by the caller."""
+        downstream, request = self.downstream, self.head
+        fields = request.fields
+        close = fields.close or self.body is not None or downstream.plane.draining or not request.minor
+        answer = responses.error_response(
+            status,
+            reason,
+            json=responses.wants_json(fields.lower),
+            head_only=request.method == b"HEAD",
+            close=close,
+            retry_after_s=retry_after_s,
+            pages=self.service.error_pages if routed else None,
+            request_id=self.request_id,
+        )
+        downstream.transport.write(answer)
+        self._log(status, outcome, len(answer))
+        if close:
+            downstream.close_lingering()
+        else:
+            downstream.next_request(self._extra)
 
     def parked_bytes(self) -> int:
-        """What a hold keeps of this request."""
-        return len(self._outgoing or b"") + len(self._extra)
+        """What a hold or a queue keeps of this request."""
+        return len(self.outgoing or b"") + len(self._extra)
+
+    @property
+    def request_id(self) -> bytes:
+        return request_id_of(self.head.fields, self.tail)
 
     # DownstreamUser: what the client does
 
     def client_data(self, data: bytes) -> None:
-        if self._request_left == NONE:
+        if self.body is None:
             self.downstream.keep(data)
             return
         try:
@@ -173,33 +224,34 @@ class Exchange:
             return
         connection = self._connection
         if connection is not None and not self._connecting:
-            if self._outgoing is not None:
-                kept = len(self._outgoing) + len(data)
-                self._outgoing = self._outgoing + data if kept <= limits.REPLAY_BYTES else None
+            if self.outgoing is not None:
+                kept = len(self.outgoing) + len(data)
+                self.outgoing = self.outgoing + data if kept <= self.service.retries.body_bytes else None
             connection.transport.write(data)
-            if not self._responded:
+            if self._response is None:
                 self._arm_request()
-        elif self._outgoing is not None:
-            self._outgoing += data
-            if self._request_left != NONE and len(self._outgoing) > limits.REPLAY_BYTES:
+        elif self.outgoing is not None:
+            self.outgoing += data
+            if self.body is not None and len(self.outgoing) > self.service.retries.body_bytes:
                 self.downstream.transport.pause_reading()
 
     def client_eof(self) -> bool:
-        if self._request_left != NONE:
+        if self.body is not None:
             # The request can never be completed; the upstream must not take it for a whole one.
-            self._abandon()
+            self._abandon("client_left")
             return False
         return True
 
     def client_gone(self) -> None:
-        if self.downstream.plane.unpark(self):
+        if self.downstream.plane.forget(self):
             self.service.cells[RESPONSES] += 1  # it was nobody's yet but the service's
-        if self._upstream is not None:
-            self._count(0)
+        self._end_shadow(complete=False)
+        self._count(0)
         self._drop_connection()
+        self._log(0, "client_left")
 
     def client_full(self) -> None:
-        if self._responded and self._response_left == NONE:
+        if self._response is not None and self._response.is_complete():
             return  # this was the end of the response: the connection is as good as kept
         if self._connection is not None and not self._connecting:
             self._connection.transport.pause_reading()
@@ -209,12 +261,14 @@ class Exchange:
             self._connection.transport.resume_reading()
 
     def timed_out(self) -> None:
-        if self._upstream is None:
-            return  # parked: the hold has a deadline of its own
-        if self._responded:
-            self._upstream.cells[TIMED_OUT] += 1
-            self._abandon()
-        elif self._request_left != NONE and not (self._connecting or self._is_unsent() or self._is_unasked()):
+        if not self._under_way:
+            if self.downstream.plane.queue.leave(self):
+                self.refuse(503, "no upstream of the service had room for this request in time")
+            return  # else it is parked: the hold has a deadline of its own
+        if self._response is not None:
+            self._blame(TIMED_OUT)
+            self._abandon("upstream_timeout")
+        elif self.body is not None and not (self._connecting or self._is_unsent() or self._is_unasked()):
             self._client_error(ProxyError(408, "the request body did not arrive in time"))
         else:
             self._failed(CONNECT_FAILED if self._connecting else TIMED_OUT)
@@ -224,8 +278,9 @@ class Exchange:
     def upstream_connected(self, connection: UpstreamConnection) -> None:
         self._connection = connection
         self._connecting = False
+        self.connected_ns = perf_counter_ns()
         self._write_request(connection)
-        if self._request_left != NONE:
+        if self.body is not None:
             self.downstream.transport.resume_reading()
 
     def connect_failed(self) -> None:
@@ -233,13 +288,13 @@ class Exchange:
         self._failed(CONNECT_FAILED)
 
     def upstream_data(self, data: bytes) -> None:
-        if self._responded:
-            self._relay(data)
+        if self._response is not None:
+            self._relay(self._response, data)
             return
         if self._partial:
             data = self._partial + data
             self._partial = b""
-        upstream = self._upstream
+        upstream = self.upstream
         assert upstream is not None  # noqa: S101 - bytes come from the one that was chosen
         while True:
             try:
@@ -261,28 +316,39 @@ class Exchange:
             data = data[head.size :]
             if not data:
                 return
-        upstream.response_memo = head
+        if head is not upstream.response_memo:
+            upstream.response_memo = head
+            upstream.keep_alive_s = head.fields.keep_alive_s
         if head.status == 101:
             self._switch_protocols(head, data)
+        elif (
+            head.length == len(data) - head.size
+            and self.head.plain
+            and self.body is None
+            and self.outgoing is not None
+            and not self._cookie
+            and not self.service.special
+            and not self.downstream.plane.draining
+        ):
+            self._respond_at_once(head, data)
         else:
             self._respond(head, data)
 
     def upstream_eof(self) -> None:
-        self.upstream_gone(None)
-
-    def upstream_gone(self, error: Exception | None) -> None:
-        if not self._responded:
-            self._failed(RESET)
-        elif self._response_left == UNTIL_CLOSE and error is None:
+        response = self._response
+        if response is not None and response.end_of_file():
             self._drop_connection()
-            if self._encode:
-                self.downstream.transport.write(b"0\r\n\r\n")
-            self._complete()
+            self._complete(response)
+        else:
+            self.upstream_gone(None)
+
+    def upstream_gone(self, error: Exception | None) -> None:  # noqa: ARG002 - an end of the file comes by itself
+        if self._response is None:
+            self._failed(RESET)
         else:
             # Truncation must be visible (RFC 9112 section 8): no clean end, no final chunk.
-            if self._upstream is not None:
-                self._upstream.cells[RESET] += 1
-            self._abandon()
+            self._blame(RESET)
+            self._abandon("upstream_reset")
 
     def upstream_full(self) -> None:
         self.downstream.transport.pause_reading()
@@ -295,68 +361,85 @@ class Exchange:
     def _send(self, upstream: LiveUpstream) -> None:
         upstream.in_flight = in_flight = upstream.in_flight + 1
         upstream.cells[IN_FLIGHT] = in_flight
-        self._upstream = upstream
+        self.upstream = upstream
+        self.attempts += 1
+        self._under_way = True
         connection = (
-            keepalive.take(upstream, replayable=not self._tried and self.head.method in IDEMPOTENT)
+            keepalive.take(
+                upstream,
+                self.downstream.plane.now,
+                replayable=not self._tried and self.head.method in IDEMPOTENT,
+            )
             if upstream.idle
             else None
         )
         if connection is None:
             self._connecting = True
-            self._arm(self.service.view.policy.timeouts.connect_s)
-            self.downstream.plane.connect(upstream, self)
+            self.connect_ns = perf_counter_ns()
+            self._arm(self.service.timeouts.connect_s)
+            self.downstream.plane.connector.connect(upstream, self, self.service, self.downstream)
             return
         connection.user = self
         self._connection = connection
         self._write_request(connection)
 
     def _write_request(self, connection: UpstreamConnection) -> None:
-        outgoing = self._outgoing
+        outgoing = self.outgoing
         assert outgoing is not None  # noqa: S101 - it is dropped only once it was written
         connection.transport.write(outgoing)
-        if len(outgoing) > limits.REPLAY_BYTES:
-            self._outgoing = None
+        if len(outgoing) > self.service.retries.body_bytes:
+            self.outgoing = None
         self._arm_request()
 
     def _arm_request(self) -> None:
-        timeouts, downstream = self.timeouts, self.downstream
-        seconds = timeouts.response_head_s if self._request_left == NONE else timeouts.request_body_s
+        timeouts, downstream = self.service.timeouts, self.downstream
+        seconds = timeouts.response_head_s if self.body is None else timeouts.request_body_s
         until = downstream.plane.now + seconds
         downstream.deadline = until if until < self._total_until else self._total_until
 
     def _arm(self, seconds: float) -> None:
-        until = self.downstream.plane.now + seconds
-        self.downstream.deadline = until if until < self._total_until else self._total_until
+        downstream = self.downstream
+        until = downstream.plane.now + seconds
+        downstream.deadline = until if until < self._total_until else self._total_until
 
     def _failed(self, failure: int) -> None:
         """The attempt has failed before a byte of a final response; another upstream, or an error."""
-        upstream, connection = self._upstream, self._connection
+        upstream, connection = self.upstream, self._connection
         assert upstream is not None  # noqa: S101 - an attempt has an upstream
         upstream.cells[failure] += 1
         stale = connection is not None and connection.reused and failure == RESET and not self._partial
+        if upstream.observe is not None and not stale:
+            upstream.observe(True, 0, self.downstream.plane.now)
         self._partial = b""
         self._drop_connection()
         self.downstream.transport.resume_reading()  # what held the client back has gone
         self._tried = (*self._tried, upstream)
         if self._may_retry(failure, stale=stale):
-            other = self.pool.choose(self._tried) or (upstream if stale else None)
+            other = self._another() or (upstream if stale else None)
             if other is not None:
-                upstream.in_flight -= 1
-                upstream.cells[IN_FLIGHT] = upstream.in_flight
                 upstream.cells[RETRIED] += 1
+                self._release(upstream)
                 self._send(other)
                 return
-        status, reason = _FAILURES[failure]
-        self._count(status // 100)
-        self._answer(status, reason)
+        status, reason, outcome = _FAILURES[failure]
+        self._end_shadow(complete=False)
+        self._count(status // 100, observed=True)
+        self.answer(status, reason, outcome)
+
+    def _another(self) -> LiveUpstream | None:
+        pool, key = self.pool, self.pool.hash_key
+        if key is None:
+            return pool.choose(self._tried)
+        return pool.choose_by(key(self.head, self.downstream.peer), self._tried)
 
     def _may_retry(self, failure: int, *, stale: bool) -> bool:
-        if self._outgoing is None or len(self._tried) > self.service.view.policy.retries.attempts:
+        retries = self.service.retries
+        if self.outgoing is None or self.attempts > retries.attempts:
             return False
         if self.downstream.plane.now >= self._total_until:
             return False
         # A request that was not sent, or may be sent twice. A timeout has used up the client's patience.
-        if failure != CONNECT_FAILED and (failure == TIMED_OUT or self.head.method not in IDEMPOTENT):
+        if failure != CONNECT_FAILED and (failure == TIMED_OUT or not may_repeat(self.head, retries)):
             return False
         # The budget keeps retries from multiplying the load of a pool that suffers. A refused connection
         # was no load, and a kept-alive one that was closed under us says nothing about the pool.
@@ -368,7 +451,7 @@ class Exchange:
 
     def _is_unasked(self) -> bool:
         """True if the client waits for a 100 (Continue) that the upstream has not given."""
-        if self._informational or self._outgoing is None or not self._outgoing.endswith(b"\r\n\r\n"):
+        if self._informational or self.body is None or self.body.taken:
             return False
         return self.head.fields.get(b"expect") is not None
 
@@ -379,206 +462,189 @@ class Exchange:
             connection.close()
         elif self._connecting:
             self._connecting = False
-            self.downstream.plane.give_up_connecting(self)
+            self.downstream.plane.connector.give_up(self)
 
     # Private: the request body
 
     def _take_body(self, data: bytes) -> bytes:
         """The part of `data` that is this request's body; the rest is kept for the next request."""
-        scanner = self._request_scanner
-        if scanner is not None:
-            body, rest = scanner.feed(data)
-            if scanner.done:
-                self._request_left = NONE
-        else:
-            left = self._request_left
-            body, rest = data, b""
-            if len(data) > left:
-                body, rest = data[:left], data[left:]
-            self._request_left = left - len(body)
+        body = self.body
+        assert body is not None  # noqa: S101 - called while there is more to come
+        data, rest = body.take(data)
+        if body.done:
+            self.body = None
+            self.body_bytes = body.taken
         if rest:
             self._extra += rest
-        return body
+        return data
 
     def _client_error(self, error: ProxyError) -> None:
         """The client broke the request off in mid-body: the upstream must see an abort, not an end."""
         self._drop_connection()
-        if self._responded:
-            self._abandon()
+        if self._response is not None:
+            self._abandon("client_error")
             return
-        if self._upstream is not None:
-            self._count(error.status // 100)
-        self.downstream.plane.unpark(self)
-        self._answer(error.status, error.reason)
+        self._end_shadow(complete=False)
+        if self._under_way:
+            self._count(error.status // 100, observed=True)
+        elif self.downstream.plane.forget(self):
+            self.service.cells[RESPONSES + error.status // 100] += 1
+        self.answer(error.status, error.reason, "client_error")
 
     # Private: the response
 
+    def _respond_at_once(self, head: ResponseHead, data: bytes) -> None:
+        """Nearly every response: all of it is here, and nothing about it has to change."""
+        downstream, connection, plain = self.downstream, self._connection, head.plain
+        assert connection is not None  # noqa: S101 - the response came by it
+        self._connection = None
+        downstream.transport.write(data if plain is head.raw else plain + data[head.size :])
+        connection.user = None
+        connection.reused = True
+        keepalive.put(connection, downstream.plane.now, self.service.keepalive)
+        self._count(head.status // 100)
+        if downstream.plane.access_log is not None:
+            self._log(head.status, "ok", len(data))
+        downstream.next_request(self._extra)
+
     def _respond(self, head: ResponseHead, data: bytes) -> None:
         """Sends the response's head, and as much of its body as came with it, in one write."""
-        request, downstream, fields = self.head, self.downstream, head.fields
-        self._responded = True
-        self._status = head.status
-        if (
-            head.length == len(data) - head.size
-            and request.plain
-            and self._request_left == NONE
-            and self._outgoing is not None
-            and not self._cookie
-            and not downstream.plane.draining
-        ):
-            # Nearly every response: all of it is here, and nothing about it has to change.
-            self._keep = self._reusable = True
-            plain = head.plain
-            downstream.transport.write(data if plain is head.raw else plain + data[head.size :])
-            self._finish(b"")
-            return
-        left = framing.response_body(request.method, head.status, fields)
-        minor = request.minor
-        early = self._request_left != NONE or (self._outgoing is None and self._is_unsent())
-        keep = request.keeps and not early and not downstream.plane.draining
-        self._reusable = head.minor == 1 and not fields.close and not early
-        self._encode = False
-        coding = Coding.AS_IS
-        if fields.chunked and (not minor or head.status == 204):
-            coding = Coding.REMOVED  # RFC 9112 section 6.1: neither of them may carry Transfer-Encoding
-        if left == UNTIL_CLOSE:
-            self._reusable = False
-            if minor:
-                self._encode = True
-                coding = Coding.ADDED
-            else:
-                keep = False
-        elif left == CHUNKED:
-            self._response_scanner = ChunkedScanner(502, decode=not minor)
-            if not minor:
-                keep = False
-        self._keep = keep
-        self._response_left = left
-        connection = b"" if keep and minor else (b"keep-alive" if keep else b"close")
-        out = rewrite.response_head(head, connection=connection, set_cookie=self._cookie, coding=coding)
-        body = data[head.size :]
-        if left == NONE:
-            downstream.transport.write(out)
-            self._finish(body)
-        else:
-            self._relay(body, out)
+        downstream, service, request = self.downstream, self.service, self.head
+        self.responded_ns = perf_counter_ns()
+        early = self.body is not None or (self.outgoing is None and self._is_unsent())
+        self._response = response = Response(
+            downstream.transport,
+            request,
+            head,
+            keep=request.keeps and not early and not downstream.plane.draining,
+            reusable=not early and not service.view.policy.send_proxy,
+        )
+        if self._shadow is not None:
+            self._shadow.primary_head(head)
+        pool = service.pool_header
+        self._relay(response, data[head.size :], pool=b"" if pool is None else pool(self.pool), begin=True)
 
-    def _relay(self, data: bytes, head: bytes = b"") -> None:
+    def _relay(self, response: Response, data: bytes, *, pool: bytes = b"", begin: bool = False) -> None:
         """Passes response bytes on as they come, and notices the end."""
-        transport = self.downstream.transport
-        left = self._response_left
-        if left > 0:
-            size = len(data)
-            if size < left:
-                self._response_left = left - size
-                transport.write(head + data if head else data)
-                self._arm(self.service.view.policy.timeouts.idle_s)
-                return
-            self._response_left = NONE
-            transport.write(head + data[:left])
-            self._finish(data[left:])
+        if self._shadow is not None:
+            self._shadow.primary_data(data)
+        try:
+            if begin:
+                rest = response.begin(self.head.minor, data, set_cookie=self._cookie, pool=pool)
+            else:
+                rest = response.feed(data)
+        except ProxyError:
+            self._blame(INVALID)
+            self._abandon("upstream_invalid")
             return
-        scanner = self._response_scanner
-        if scanner is not None:
-            try:
-                data, rest = scanner.feed(data)
-            except ProxyError:
-                if self._upstream is not None:
-                    self._upstream.cells[INVALID] += 1
-                if head:
-                    transport.write(head)
-                self._abandon()
-                return
-            if scanner.done:
-                self._response_left = NONE
-            if head or data:
-                transport.write(head + data)
-            if scanner.done:
-                self._finish(rest)
-                return
-        elif self._encode and data:
-            transport.write(b"%b%x\r\n%b\r\n" % (head, len(data), data))
-        elif head or data:
-            transport.write(head + data)
-        self._arm(self.service.view.policy.timeouts.idle_s)
+        if rest is None:
+            self._arm(self.service.timeouts.idle_s)
+        elif self._response is response:  # else the client has left while it was written to
+            self._finish(response, rest)
 
-    def _finish(self, rest: bytes) -> None:
+    def _finish(self, response: Response, rest: bytes) -> None:
         """The response has ended as its framing said; `rest` came behind it and belongs to nobody."""
         connection = self._connection
         if connection is not None:
             self._connection = None
-            if self._reusable and not rest and self._request_left == NONE:
+            if response.reusable and not rest and self.body is None:
                 connection.user = None
                 connection.reused = True
-                keepalive.put(connection, self.downstream.plane.now)
+                keepalive.put(connection, self.downstream.plane.now, self.service.keepalive)
             else:
                 connection.close()
-        self._complete()
+        self._complete(response)
 
-    def _complete(self) -> None:
-        self._count(self._status // 100)
-        if self._keep:
-            self.downstream.next_request(self._extra)
-        elif self._request_left != NONE:
-            self.downstream.close_lingering()
-        else:
-            self.downstream.user = None
-            self.downstream.transport.close()
-
-    def _count(self, status_class: int) -> None:
-        """Ends the request in the books: once, and for the upstream that answered or failed last."""
-        upstream = self._upstream
-        if upstream is None:
-            return
-        self._upstream = None
-        cells = upstream.cells
-        upstream.in_flight = in_flight = upstream.in_flight - 1
-        cells[IN_FLIGHT] = in_flight
-        cells[RESPONSES + status_class] += 1
-        duration_us = (perf_counter_ns() - self._started_ns) // 1000
-        cells[DURATION_US] += duration_us
-        cells[HISTOGRAM + bisect_left(LATENCY_BOUNDS_US, duration_us)] += 1
-        if in_flight == 0 and self.downstream.plane.awaited:
-            self.downstream.plane.notify()
-
-    def _answer(self, status: int, reason: str, *, retry_after_s: int | None = None) -> None:
-        """Answers in place of an upstream. The request has been counted by the caller."""
-        downstream, request = self.downstream, self.head
-        fields = request.fields
-        close = fields.close or self._request_left != NONE or downstream.plane.draining or not request.minor
-        downstream.transport.write(
-            responses.error_response(
-                status,
-                reason,
-                json=responses.wants_json(fields.lower),
-                head_only=request.method == b"HEAD",
-                close=close,
-                retry_after_s=retry_after_s,
-            )
-        )
-        if close:
+    def _complete(self, response: Response) -> None:
+        downstream, status = self.downstream, response.head.status
+        self._end_shadow(complete=True)
+        self._count(status // 100)
+        self._log(status, "ok", response.sent)
+        if response.keep:
+            downstream.next_request(self._extra)
+        elif self.body is not None:
             downstream.close_lingering()
         else:
-            downstream.next_request(self._extra)
+            downstream.user = None
+            downstream.transport.close()
 
-    def _abandon(self) -> None:
+    def _count(self, status_class: int, *, observed: bool = False) -> None:
+        """Ends the request in the books: once, and for the upstream that answered or failed last."""
+        upstream = self.upstream
+        if not self._under_way or upstream is None:
+            return
+        self._under_way = False
+        cells = upstream.cells
+        cells[RESPONSES + status_class] += 1
+        duration_us = (perf_counter_ns() - self.started_ns) // 1000
+        cells[DURATION_US] += duration_us
+        cells[HISTOGRAM + bisect_left(LATENCY_BOUNDS_US, duration_us)] += 1
+        if upstream.observe is not None and status_class and not observed:
+            upstream.observe(status_class == 5, duration_us, self.downstream.plane.now)
+        self._release(upstream)
+
+    def _release(self, upstream: LiveUpstream) -> None:
+        """The upstream has one request less."""
+        plane = self.downstream.plane
+        upstream.in_flight = in_flight = upstream.in_flight - 1
+        upstream.cells[IN_FLIGHT] = in_flight
+        if plane.queued:
+            plane.queue.serve(self.service)
+        if in_flight == 0 and plane.awaited:
+            plane.notify()
+
+    def _abandon(self, outcome: Outcome) -> None:
         """Ends both sides where they are: the client sees an abort, which is what happened."""
+        response = self._response
         self._drop_connection()
-        self._count(0 if not self._responded else self._status // 100)
-        self.downstream.plane.unpark(self)
+        self._end_shadow(complete=False)
+        status = 0 if response is None else response.head.status
+        self._count(status // 100, observed=True)
+        self.downstream.plane.forget(self)
+        self._log(status, outcome, 0 if response is None else response.sent)
         self.downstream.user = None
         self.downstream.reset()
 
     def _switch_protocols(self, head: ResponseHead, data: bytes) -> None:
         """RFC 9110 section 7.8: from here on both sides speak something else."""
-        connection, upstream = self._connection, self._upstream
+        connection, upstream = self._connection, self.upstream
         assert connection is not None and upstream is not None  # noqa: S101, PT018 - the response came by it
-        asked = self.head.minor and self.head.fields.upgrade
-        if not asked or head.fields.upgrade is None or self._request_left != NONE:
+        asked = self.head.fields.upgrade if self.head.minor else None
+        agreed = head.fields.upgrade
+        if not asked or agreed is None or self.body is not None:
             self._failed(INVALID)
             return
         self._connection = None
+        self.responded_ns = perf_counter_ns()
         out = rewrite.response_head(head, connection=b"Upgrade", set_cookie=self._cookie)
-        tunnel = Tunnel(self.downstream, connection, self.service, self.pool.name, upstream)
+        tunnel = Tunnel(
+            self.downstream,
+            connection,
+            self.service,
+            self.pool.name,
+            upstream,
+            websocket=is_websocket(asked, agreed),
+        )
         tunnel.begin(out + data[head.size :], self._extra + self.downstream.take_kept())
         self._count(1)  # now that the tunnel is counted: a drain must see one of the two at any time
+        self._log(101, "upgraded", len(out))
+
+    # Private: who else is told
+
+    def _blame(self, failure: int) -> None:
+        """The upstream failed after its response had begun."""
+        upstream = self.upstream
+        if upstream is not None and self._under_way:
+            upstream.cells[failure] += 1
+            if upstream.observe is not None:
+                upstream.observe(True, 0, self.downstream.plane.now)
+
+    def _end_shadow(self, *, complete: bool) -> None:
+        if self._shadow is not None:
+            self._shadow.primary_end(complete=complete)
+            self._shadow = None
+
+    def _log(self, status: int, outcome: Outcome, sent: int = 0) -> None:
+        log = self.downstream.plane.access_log
+        if log is not None:
+            note(log, self, status, outcome, sent)

@@ -7,36 +7,41 @@ socket is asked once more.
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 
 from bgproxy.proxy import limits
 from bgproxy.shared_memory.counters import IDLE
 
 if TYPE_CHECKING:
+    from bgproxy.model import Keepalive
     from bgproxy.proxy.upstream import UpstreamConnection
     from bgproxy.routing.balance import LiveUpstream
 
 
-def take(upstream: LiveUpstream, *, replayable: bool) -> UpstreamConnection | None:
+def take(upstream: LiveUpstream, now: float, *, replayable: bool) -> UpstreamConnection | None:
     """The connection used last, if there is one that is still open."""
     idle: list[UpstreamConnection] = upstream.idle
     while idle:
         connection = idle.pop()
         upstream.cells[IDLE] = len(idle)
-        if replayable or not connection.has_news():
+        if connection.idle_until >= now and (replayable or not connection.has_news()):
             return connection
         connection.close()
     return None
 
 
-def put(connection: UpstreamConnection, now: float) -> None:
-    """Keeps a connection whose exchange is complete, or closes it if there are enough."""
+def put(connection: UpstreamConnection, now: float, settings: Keepalive) -> None:
+    """Keeps a connection whose exchange is complete, or closes it if there are enough or it is too old."""
     upstream = connection.upstream
     idle: list[UpstreamConnection] = upstream.idle
-    if upstream.retired or len(idle) >= limits.IDLE_CONNECTIONS:
+    until = now + settings.idle_s
+    if upstream.keep_alive_s is not None or settings.age_s != inf:
+        until = _shorter(until, connection, now, settings)
+    if upstream.retired or len(idle) >= settings.connections or until < now:
         connection.close()
         return
-    connection.idle_since = now
+    connection.idle_until = until
     idle.append(connection)
     upstream.cells[IDLE] = len(idle)
 
@@ -49,14 +54,29 @@ def forget(connection: UpstreamConnection) -> None:
         connection.upstream.cells[IDLE] = len(idle)
 
 
-def close_idle(upstream: LiveUpstream, older_than: float | None = None) -> None:
-    """Closes the connections that have been idle since before `older_than`, or all of them."""
+def close_idle(upstream: LiveUpstream, now: float | None = None) -> None:
+    """Closes the connections whose time is up, or all of them."""
     idle: list[UpstreamConnection] = upstream.idle
     kept: list[UpstreamConnection] = []
     for connection in idle:
-        if older_than is not None and connection.idle_since >= older_than:
+        if now is not None and connection.idle_until >= now:
             kept.append(connection)
         else:
             connection.close()
     upstream.idle = kept
     upstream.cells[IDLE] = len(kept)
+
+
+# Private
+
+
+def _shorter(until: float, connection: UpstreamConnection, now: float, settings: Keepalive) -> float:
+    """With the upstream's own word (Keep-Alive: timeout) and the limit of age.
+
+    A connection is left a second before the upstream leaves it, so that no request meets its end; one that
+    the upstream keeps for no longer than that is not kept at all.
+    """
+    hint_s = connection.upstream.keep_alive_s
+    if hint_s is not None:
+        until = min(until, now + hint_s - limits.KEEP_ALIVE_MARGIN_S)
+    return min(until, connection.opened + settings.age_s)

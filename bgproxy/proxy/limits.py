@@ -6,9 +6,6 @@ from typing import Final
 
 KIB: Final = 1024
 
-# A request of up to this size, head included, is kept until its response begins, so that it can be sent
-# to another upstream. It is one read of a socket in nearly all cases, kept as it came.
-REPLAY_BYTES: Final = 64 * KIB
 # A head of up to this size is kept, in several forms, for as long as its client's connection lives: the next
 # one is often the same.
 MEMO_BYTES: Final = 4 * KIB
@@ -17,10 +14,8 @@ PIPELINE_BYTES: Final = 64 * KIB
 # How long a client that was told "Connection: close" may go on sending before it is cut off: closing at
 # once would make its kernel throw our answer away (RFC 9112 section 9.6).
 LINGER_S: Final = 2.0
-# Idle upstream connections kept by one worker, for each upstream.
-IDLE_CONNECTIONS: Final = 1024
-# An idle upstream connection older than this is closed; below the 5 s that Node.js and others wait.
-IDLE_CONNECTION_S: Final = 4.0
+# How much sooner than an upstream says (Keep-Alive: timeout) its connection is left.
+KEEP_ALIVE_MARGIN_S: Final = 1.0
 # An upgraded connection has no deadline, so a peer that has vanished is found by TCP: asked after this time of
 # silence, then at this interval, and given up after as many questions.
 KEEPALIVE_IDLE_S: Final = 60
@@ -30,7 +25,13 @@ KEEPALIVE_PROBES: Final = 4
 TUNNEL_FLUSH_S: Final = 30.0
 # Descriptors that are left for what is neither a client's nor an upstream's connection.
 DESCRIPTORS_RESERVED: Final = 32
+# Copies of requests to idle pools that a worker has under way at once; further ones are left out.
+SHADOWS: Final = 64
 # How often it is said that clients are turned away.
 FULL_SAID_S: Final = 10.0
+# How long a peer has to say goodbye in TLS before its connection is dropped.
+TLS_SHUTDOWN_S: Final = 2.0
+# How often the files of certificates for upstreams are looked at.
+CERTIFICATES_S: Final = 1.0
 # How often deadlines are looked at: the precision of every timeout.
 SWEEP_S: Final = 0.1

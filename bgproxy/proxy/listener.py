@@ -1,18 +1,32 @@
-"""Accepting clients on sockets that the supervisor holds open."""
+"""Accepting clients on sockets that the supervisor holds open.
+
+Owns what a listener's connections have in common. What each of them goes through before its first request,
+if there is anything, is the preamble's business.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import sys
+from collections.abc import Callable
 from typing import Any, Final
 
 from bgproxy import model
 from bgproxy.proxy.dataplane import DataPlane
 from bgproxy.proxy.downstream import Downstream
+from bgproxy.proxy.origin import Origin
+from bgproxy.proxy.preamble import Entrance, Preamble
+from bgproxy.shared_memory.clients import Clients, Limit, Ticket
+from bgproxy.tls.server import ServerContexts
+
+logger = logging.getLogger("bgproxy.worker")
 
 # Since Python 3.13 closing a server removes its socket's file, which is not ours to remove.
 _KEEP_FILE: Final[dict[str, Any]] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
+# How often the files of certificates are looked at.
+RELOAD_S: Final = 1.0
 
 
 class Listener:
@@ -21,21 +35,73 @@ class Listener:
     def __init__(self, plane: DataPlane, sock: socket.socket, settings: model.Listener) -> None:
         self._plane = plane
         self._socket = sock
-        self._settings = settings
+        self._origin = Origin.of(settings, _port_of(sock))
         self._server: asyncio.Server | None = None
+        self._contexts = None if settings.tls is None else ServerContexts(settings.tls)
+        self._reloader: asyncio.TimerHandle | None = None
 
     async def open(self) -> None:
         """Starts to accept."""
         loop = asyncio.get_running_loop()
+        connection = self._connection()
         if self._socket.family == socket.AF_UNIX:
-            self._server = await loop.create_unix_server(self._connection, sock=self._socket, **_KEEP_FILE)
+            self._server = await loop.create_unix_server(connection, sock=self._socket, **_KEEP_FILE)
         else:
-            self._server = await loop.create_server(self._connection, sock=self._socket)
+            self._server = await loop.create_server(connection, sock=self._socket)
+        if self._contexts is not None:
+            self._reloader = loop.call_later(RELOAD_S, self._reload, self._contexts)
 
     def close(self) -> None:
         """Stops accepting; connections that exist live on."""
         if self._server is not None:
             self._server.close()
+        if self._reloader is not None:
+            self._reloader.cancel()
 
-    def _connection(self) -> Downstream:
-        return Downstream(self._plane, preview=self._settings.preview)
+    # Private
+
+    def _connection(self) -> Callable[[], asyncio.Protocol]:
+        """What makes the first protocol of a connection."""
+        plane, origin = self._plane, self._origin
+        settings = origin.settings
+        limit = _limit_of(plane, settings)
+        if limit is None and self._contexts is None and not settings.proxy_protocol:
+            return lambda: Downstream(plane, origin)
+        entrance = Entrance(plane, origin, self._accept, limit, self._contexts)
+        return lambda: Preamble(entrance)
+
+    def _accept(self, ticket: Ticket | None) -> Downstream:
+        if ticket is None:
+            return Downstream(self._plane, self._origin)
+        counted = _Counted(self._plane, self._origin)
+        counted.ticket = ticket
+        return counted
+
+    def _reload(self, contexts: ServerContexts) -> None:
+        self._reloader = self._plane.loop.call_later(RELOAD_S, self._reload, contexts)
+        changed = contexts.reload_changed()
+        if changed:
+            logger.info("listener %s: read again: %s", self._origin.settings.name, ", ".join(changed))
+
+
+class _Counted(Downstream):
+    """A connection that counts towards a limit for as long as it lives."""
+
+    __slots__ = ("ticket",)
+
+    ticket: Ticket
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.ticket.give_back()
+        super().connection_lost(exc)
+
+
+def _limit_of(plane: DataPlane, settings: model.Listener) -> Limit | None:
+    if settings.connections is None and settings.connections_per_client is None:
+        return None
+    clients = Clients(plane.memory, plane.block.index)
+    return clients.limit(settings.name, settings.connections, settings.connections_per_client)
+
+
+def _port_of(sock: socket.socket) -> int:
+    return 0 if sock.family == socket.AF_UNIX else int(sock.getsockname()[1])

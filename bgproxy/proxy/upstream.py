@@ -7,6 +7,7 @@ import select
 from typing import TYPE_CHECKING, Protocol, cast
 
 from bgproxy.proxy import keepalive
+from bgproxy.tls import flow
 
 if TYPE_CHECKING:
     from bgproxy.routing.balance import LiveUpstream
@@ -16,6 +17,7 @@ class UpstreamUser(Protocol):
     """What an upstream connection tells whoever uses it: an exchange, or the tunnel that it became."""
 
     def upstream_connected(self, connection: UpstreamConnection) -> None: ...
+    def connect_failed(self) -> None: ...
     def upstream_data(self, data: bytes) -> None: ...
     def upstream_eof(self) -> None: ...
     def upstream_gone(self, error: Exception | None) -> None: ...
@@ -26,15 +28,16 @@ class UpstreamUser(Protocol):
 class UpstreamConnection(asyncio.Protocol):
     """`user` is None while the connection is idle in the keepalive cache."""
 
-    __slots__ = ("_poll", "idle_since", "reused", "transport", "upstream", "user")
+    __slots__ = ("_poll", "idle_until", "opened", "reused", "transport", "upstream", "user")
 
     transport: asyncio.Transport
 
-    def __init__(self, upstream: LiveUpstream, user: UpstreamUser) -> None:
+    def __init__(self, upstream: LiveUpstream, user: UpstreamUser, now: float) -> None:
         self.upstream = upstream
         self.user: UpstreamUser | None = user
+        self.opened = now
         self.reused = False
-        self.idle_since = 0.0
+        self.idle_until = 0.0
         self._poll: select.poll | None = None
 
     def close(self) -> None:
@@ -53,6 +56,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
+        if not self.transport.can_write_eof():
+            flow.bound(transport)
         if self.user is None:
             self.transport.abort()
         else:
@@ -73,7 +78,8 @@ class UpstreamConnection(asyncio.Protocol):
             keepalive.forget(self)
             return False
         user.upstream_eof()
-        return self.user is not None
+        # Of a connection with TLS nothing can be left open.
+        return self.user is not None and self.transport.can_write_eof()
 
     def connection_lost(self, exc: Exception | None) -> None:
         user = self.user

@@ -24,7 +24,6 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
 async def converse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Converse]:
     """Starts a conversation (its options are those of `conversation`) and ends it with the test."""
     monkeypatch.setattr(limits, "SWEEP_S", 0.01)  # timeouts may be short then
-    monkeypatch.setattr(limits, "IDLE_CONNECTION_S", 60.0)  # what closes sooner was closed for a reason
     async with AsyncExitStack() as stack:
 
         async def start(**options: Any) -> Conversation:

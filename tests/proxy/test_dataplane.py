@@ -166,7 +166,7 @@ async def test_previews_are_not_held(converse: Converse) -> None:
     await answered(client, talk.green[0], get())
 
 
-@pytest.mark.parametrize("limit", [Hold(7, FAR, 2, 1_000_000), Hold(7, FAR, 100, 240)])
+@pytest.mark.parametrize("limit", [Hold(7, FAR, 2, 1_000_000), Hold(7, FAR, 100, 70)])
 async def test_a_limit_ends_the_hold_and_fails_no_request(converse: Converse, limit: Hold) -> None:
     talk = await converse(hold=limit)
     requests = [get(f"/{number}") for number in range(3)]

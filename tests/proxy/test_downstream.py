@@ -6,8 +6,7 @@ import asyncio
 
 import pytest
 
-from bgproxy.http1 import limits as http_limits
-from bgproxy.model import Timeouts
+from bgproxy.model import HeadLimits, Timeouts
 from bgproxy.proxy import limits
 from tests.proxy.conftest import Converse
 from tests.support.conversation import Conversation, answer, forwarded, get, post
@@ -116,7 +115,7 @@ async def test_an_idle_connection_keeps_nothing_of_a_large_head(converse: Conver
         await upstream.gets(forwarded(request))
         await upstream.sends(answer())
         await client.gets(answer())
-        assert bool(downstream._head) == bool(downstream._block) == bool(downstream.outgoing) == is_kept
+        assert bool(downstream._head) == bool(downstream.outgoing) == is_kept
 
 
 async def test_one_empty_line_in_front_of_a_request_is_ignored(converse: Converse) -> None:
@@ -146,8 +145,8 @@ async def test_many_empty_lines_are_refused(converse: Converse) -> None:
         (b"GET / HTTP/1.1\r\nHost: app\r\nBad header\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\n\r\n", 400),
         (b"\x16\x03\x01\x02\x00", 400),
-        (b"GET /" + b"a" * http_limits.REQUEST_LINE_BYTES + b" HTTP/1.1\r\nHost: app\r\n\r\n", 414),
-        (b"GET / HTTP/1.1\r\nHost: app\r\nX: " + b"a" * http_limits.HEADER_BLOCK_BYTES + b"\r\n\r\n", 431),
+        (b"GET /" + b"a" * HeadLimits().request_line_bytes + b" HTTP/1.1\r\nHost: app\r\n\r\n", 414),
+        (b"GET / HTTP/1.1\r\nHost: app\r\nX: " + b"a" * HeadLimits().header_block_bytes + b"\r\n\r\n", 431),
         (b"POST / HTTP/1.1\r\nHost: app\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
         (b"CONNECT app:443 HTTP/1.1\r\nHost: app\r\n\r\n", 501),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
@@ -316,7 +315,7 @@ async def test_a_client_that_reads_nothing_gets_no_more_responses(
             await upstream.sends(f"{head}\n\n{body}")
         else:
             await upstream.sends(f"{head}\n\n")
-            await talk.until(lambda: getattr(downstream.user, "_responded", False), "the head is relayed")
+            await talk.until(lambda: getattr(downstream.user, "_response", None), "the head is relayed")
             await upstream.sends(body)
         count += 1
         await completed(talk, count)

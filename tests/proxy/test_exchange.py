@@ -6,7 +6,7 @@ import pytest
 
 from bgproxy.model import Canary, Preview, Sticky
 from tests.proxy.conftest import Converse
-from tests.support.conversation import FORWARDED, answer, forwarded, get
+from tests.support.conversation import answer, forwarded, get
 
 CHUNKED_POST = get("/", "Transfer-Encoding: chunked", method="POST")
 CHUNKED_OK = "HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\n"
@@ -51,12 +51,14 @@ async def test_a_request_body_of_known_length_passes_as_it_comes(converse: Conve
     await client.gets(answer("done"))
 
 
-async def test_a_chunked_request_body_passes_with_its_extensions_and_trailers(converse: Converse) -> None:
+async def test_a_chunked_request_body_passes_with_its_trailers_and_without_its_extensions(
+    converse: Converse,
+) -> None:
     talk = await converse()
     client = await talk.client()
     await client.sends(CHUNKED_POST + "5;a=b\nhello\n")
     upstream = await talk.blue[0].accepts()
-    await upstream.gets(forwarded(CHUNKED_POST) + "5;a=b\nhello\n")
+    await upstream.gets(forwarded(CHUNKED_POST) + "5\nhello\n")
     await client.sends("0\nX-Sum: 1\n\n")
     await upstream.gets("0\nX-Sum: 1\n\n")
     await upstream.sends(answer())
@@ -290,18 +292,6 @@ async def test_http_1_0_gets_no_informational_response(converse: Converse) -> No
     await client.gets(answer("page", "Connection: close"))
 
 
-async def test_a_client_without_an_address_is_forwarded_as_unknown_behind_what_it_claims(
-    converse: Converse,
-) -> None:
-    talk = await converse()
-    client = await talk.client("unix")
-    await client.sends(get("/", "X-Forwarded-For: 10.0.0.1"))
-    upstream = await talk.blue[0].accepts()
-    await upstream.gets(
-        get()[:-1] + "X-Forwarded-For: 10.0.0.1, unknown\nX-Forwarded-Proto: http\n\n",
-    )
-
-
 async def test_an_early_response_streams_while_the_upload_goes_on(converse: Converse) -> None:
     talk = await converse()
     client = await talk.client()
@@ -372,4 +362,4 @@ async def test_a_host_that_no_service_has_is_answered_404_and_the_connection_goe
     assert (await client.gets_response()).status == 404
     assert talk.unrouted.responses[4] == 1
     await client.sends(get())
-    await (await talk.blue[0].accepts()).gets(get()[:-1] + FORWARDED + "\n")
+    await (await talk.blue[0].accepts()).gets(get())

@@ -102,7 +102,7 @@ async def stuck_upload(talk: Conversation) -> tuple[Peer, Peer]:
     assert exchange._connection is not None
     narrow(exchange._connection.transport.get_extra_info("socket"), socket.SO_SNDBUF)
     await client.sends("a" * 80_000)
-    await talk.until(lambda: exchange._request_left == 0, "all of the request has come")
+    await talk.until(lambda: exchange.body is None, "all of the request has come")
     assert exchange._is_unsent()
     return client, upstream
 
@@ -132,8 +132,8 @@ async def test_a_large_upload_that_comes_while_connecting_leaves_the_connection_
     converse: Converse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     talk = await converse()
-    connect, attempts = talk.plane.connect, []
-    monkeypatch.setattr(talk.plane, "connect", lambda *attempt: attempts.append(attempt))
+    connect, attempts = talk.plane.connector.connect, []
+    monkeypatch.setattr(talk.plane.connector, "connect", lambda *attempt: attempts.append(attempt))
     client = await talk.client()
     head = get("/", "Content-Length: 100000", method="POST")
     await client.sends(head)
@@ -142,7 +142,7 @@ async def test_a_large_upload_that_comes_while_connecting_leaves_the_connection_
     (exchange,) = [attempt[1] for attempt in attempts]
     await talk.until(lambda: exchange.parked_bytes() > 100_000, "the body has come")
     monkeypatch.undo()
-    monkeypatch.setattr(talk.plane, "connect", connect)
+    monkeypatch.setattr(talk.plane.connector, "connect", connect)
     connect(*attempts[0])
     upstream = await talk.blue[0].accepts()
     await upstream.gets(forwarded(head) + "a" * 100_000)
@@ -156,8 +156,8 @@ async def test_a_body_that_comes_while_connecting_is_not_kept_whole(
     converse: Converse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     talk = await converse()
-    connect, attempts = talk.plane.connect, []
-    monkeypatch.setattr(talk.plane, "connect", lambda *attempt: attempts.append(attempt))
+    connect, attempts = talk.plane.connector.connect, []
+    monkeypatch.setattr(talk.plane.connector, "connect", lambda *attempt: attempts.append(attempt))
     client = await talk.client()
     body = b"a" * 40 * MIB
     head = get("/", f"Content-Length: {len(body)}", method="POST")
@@ -167,7 +167,7 @@ async def test_a_body_that_comes_while_connecting_is_not_kept_whole(
     await talk.until_stuck(lambda: client.sent_bytes)
     assert attempts[0][1].parked_bytes() < PROXY_BYTES
     monkeypatch.undo()
-    monkeypatch.setattr(talk.plane, "connect", connect)
+    monkeypatch.setattr(talk.plane.connector, "connect", connect)
     connect(*attempts[0])
     upstream = await talk.blue[0].accepts()
     await upstream.gets(forwarded(head))
@@ -245,13 +245,13 @@ async def test_a_client_that_leaves_while_connecting_costs_the_upstream_nothing(
     converse: Converse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     talk = await converse()
-    connect, attempts = talk.plane.connect, []
-    monkeypatch.setattr(talk.plane, "connect", lambda *attempt: attempts.append(attempt))
+    connect, attempts = talk.plane.connector.connect, []
+    monkeypatch.setattr(talk.plane.connector, "connect", lambda *attempt: attempts.append(attempt))
     client = await talk.client()
     await client.sends(get())
     await talk.until(lambda: attempts, "a connection is wanted")
     monkeypatch.undo()
-    monkeypatch.setattr(talk.plane, "connect", connect)
+    monkeypatch.setattr(talk.plane.connector, "connect", connect)
     connect(*attempts[0])
     client.aborts()
     await talk.until(lambda: talk.in_flight == 0, "the request has ended")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bgproxy.proxy import limits
+from bgproxy.model import Keepalive
 from tests.proxy.conftest import Converse
 from tests.support.conversation import Conversation, answer, forwarded, get, post
 from tests.support.peers import Peer
@@ -174,11 +174,8 @@ async def test_a_connection_that_the_upstream_will_close_is_not_kept(
     await exchanged(talk, client)
 
 
-async def test_no_more_connections_are_kept_than_the_limit_says(
-    converse: Converse, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(limits, "IDLE_CONNECTIONS", 2)
-    talk = await converse()
+async def test_no_more_connections_are_kept_than_the_limit_says(converse: Converse) -> None:
+    talk = await converse(keepalive=Keepalive(connections=2))
     clients = [await talk.client() for _ in range(3)]
     for client in clients:
         await client.sends(get())
@@ -191,14 +188,32 @@ async def test_no_more_connections_are_kept_than_the_limit_says(
     assert talk.totals(talk.blue[0]).idle == 2
 
 
-async def test_a_connection_that_has_been_idle_for_long_is_closed(
-    converse: Converse, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("settings", [Keepalive(idle_s=0.03), Keepalive(idle_s=60, age_s=0.05)])
+async def test_a_connection_that_has_been_idle_for_long_or_is_old_is_closed(
+    converse: Converse, settings: Keepalive
 ) -> None:
-    monkeypatch.setattr(limits, "IDLE_CONNECTION_S", 0.03)
-    talk = await converse()
+    talk = await converse(keepalive=settings)
     upstream = await exchanged(talk, await talk.client())
     await upstream.gets_end()
     assert talk.totals(talk.blue[0]).idle == 0
+
+
+async def test_an_upstream_that_says_when_it_will_close_is_left_before(converse: Converse) -> None:
+    """Keep-Alive: timeout=1 is no time for a request to come: the connection is not kept at all."""
+    talk = await converse()
+    client = await talk.client()
+    await client.sends(get())
+    upstream = await talk.blue[0].accepts()
+    await upstream.gets(forwarded(get()))
+    await upstream.sends(answer("ok", "Keep-Alive: timeout=1"))
+    await client.gets(answer("ok"))
+    await upstream.gets_cut_off()
+    await client.sends(get())
+    upstream = await talk.blue[0].accepts()
+    await upstream.gets(forwarded(get()))
+    await upstream.sends(answer("ok", "Keep-Alive: timeout=30"))
+    await client.gets(answer("ok"))
+    assert talk.totals(talk.blue[0]).idle == 1
 
 
 async def test_the_connections_to_a_removed_upstream_are_closed_and_none_is_kept(converse: Converse) -> None:

@@ -3,37 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import functools
+import select
+import socket
 import time
-from typing import NamedTuple
 
 import pytest
 
 from bgproxy.proxy import keepalive, limits
 from bgproxy.proxy.upstream import UpstreamConnection
 from tests.proxy.conftest import Converse
-from tests.support.conversation import FORWARDED, Conversation, answer, get
-from tests.support.peers import Peer
-
-UPGRADE = get("/chat", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: abc")
-UPGRADE_FORWARDED = (
-    get("/chat", "Sec-WebSocket-Key: abc")[:-1] + FORWARDED + "Connection: Upgrade\nUpgrade: websocket\n\n"
-)
-SWITCHING = "HTTP/1.1 101 Switching Protocols\nUpgrade: websocket\nConnection: Upgrade\n\n"
-
-
-class Ends(NamedTuple):
-    client: Peer
-    upstream: Peer
-
-
-async def tunnel(talk: Conversation) -> Ends:
-    client = await talk.client()
-    await client.sends(UPGRADE)
-    upstream = await talk.blue[0].accepts()
-    await upstream.gets(UPGRADE_FORWARDED)
-    await upstream.sends(SWITCHING)
-    await client.gets(SWITCHING)
-    return Ends(client, upstream)
+from tests.proxy.tunnels import switching, tunnel, upgrade, upgrade_forwarded
+from tests.support.conversation import answer
 
 
 async def test_after_the_handshake_bytes_pass_both_ways_whatever_they_are(converse: Converse) -> None:
@@ -50,14 +32,14 @@ async def test_after_the_handshake_bytes_pass_both_ways_whatever_they_are(conver
 async def test_bytes_right_behind_the_handshake_are_not_lost(converse: Converse) -> None:
     talk = await converse()
     client = await talk.client()
-    await client.sends(UPGRADE + "with it,")
+    await client.sends(upgrade() + "with it,")
     upstream = await talk.blue[0].accepts()
-    await upstream.gets(UPGRADE_FORWARDED)
+    await upstream.gets(upgrade_forwarded())
     await client.sends("and behind it,")
     downstream = next(iter(talk.plane.downstreams))
     await talk.until(lambda: downstream._buffer == b"and behind it,", "both have been read")
-    await upstream.sends(SWITCHING + "from the upstream")
-    await client.gets(SWITCHING + "from the upstream")
+    await upstream.sends(switching() + "from the upstream")
+    await client.gets(switching() + "from the upstream")
     await client.sends("and later")
     await upstream.gets("with it,and behind it,and later")
 
@@ -65,13 +47,15 @@ async def test_bytes_right_behind_the_handshake_are_not_lost(converse: Converse)
 async def test_a_refused_upgrade_is_a_plain_response(converse: Converse) -> None:
     talk = await converse()
     client = await talk.client()
-    await client.sends(UPGRADE)
+    await client.sends(upgrade())
     upstream = await talk.blue[0].accepts()
-    await upstream.gets(UPGRADE_FORWARDED)
+    await upstream.gets(upgrade_forwarded())
     await upstream.sends(answer("no", status="426 Upgrade Required"))
     await client.gets(answer("no", status="426 Upgrade Required"))
-    await client.sends(UPGRADE)
-    await upstream.gets(UPGRADE_FORWARDED)
+    await client.sends(upgrade())
+    await upstream.gets(upgrade_forwarded())
+    await upstream.sends(answer("still no", status="426 Upgrade Required"))
+    await client.gets(answer("still no", status="426 Upgrade Required"))
     assert talk.tunnels == 0
 
 
@@ -108,34 +92,84 @@ async def test_a_client_that_half_closed_before_the_handshake_was_answered_is_kn
 ) -> None:
     talk = await converse()
     client = await talk.client()
-    await client.sends(UPGRADE)
+    await client.sends(upgrade())
     upstream = await talk.blue[0].accepts()
-    await upstream.gets(UPGRADE_FORWARDED)
+    await upstream.gets(upgrade_forwarded())
     client.half_closes()
     downstream = next(iter(talk.plane.downstreams))
     await talk.until(lambda: downstream._eof, "the end has been read")
-    await upstream.sends(SWITCHING + "hello")
-    await client.gets(SWITCHING + "hello")
+    await upstream.sends(switching() + "hello")
+    await client.gets(switching() + "hello")
     await upstream.gets_end()
 
 
-@pytest.mark.parametrize("how", ["closes", "aborts"])
 @pytest.mark.parametrize("side", ["client", "upstream"])
-async def test_whoever_leaves_a_tunnel_ends_it_for_the_other(converse: Converse, side: str, how: str) -> None:
+async def test_whoever_leaves_a_tunnel_ends_it_for_the_other(converse: Converse, side: str) -> None:
     talk = await converse()
-    ends = await tunnel(talk)
-    leaving, staying = (ends.client, ends.upstream) if side == "client" else (ends.upstream, ends.client)
-    getattr(leaving, how)()
-    await staying.gets_cut_off()
+    leaving, staying = (await tunnel(talk)).of(side)
+    leaving.closes()
+    await staying.gets_end()
     staying.closes()
     await talk.until(lambda: talk.tunnels == 0, "the tunnel has ended")
 
 
 @pytest.mark.parametrize("side", ["client", "upstream"])
+async def test_whoever_aborts_a_tunnel_aborts_it_for_the_other(converse: Converse, side: str) -> None:
+    talk = await converse()
+    leaving, staying = (await tunnel(talk)).of(side)
+    leaving.aborts()
+    assert await staying.gets_abort() == b""
+    assert talk.tunnels == 0
+
+
+@pytest.mark.parametrize("ended", [False, True])
+@pytest.mark.parametrize("side", ["client", "upstream"])
+async def test_what_was_sent_before_an_abort_still_arrives(
+    converse: Converse, side: str, ended: bool
+) -> None:
+    """All of it is there when the proxy looks; with an end in between, it is not told of the abort."""
+    talk = await converse()
+    leaving, staying = (await tunnel(talk)).of(side)
+    leaving.socket.send(b"last words")
+    if ended:
+        leaving.half_closes()
+    leaving.aborts()
+    await staying.gets("last words")
+    assert await staying.gets_abort() == b""
+    assert talk.tunnels == 0
+
+
+@pytest.mark.parametrize("unix_upstreams", [False, True])
+async def test_an_upstream_that_closes_with_bytes_unread_aborts(
+    converse: Converse, unix_upstreams: bool
+) -> None:
+    """A killed process does."""
+    talk = await converse(unix_upstreams=unix_upstreams)
+    client, upstream = await tunnel(talk)
+    await client.sends("never read")
+    await talk.until(lambda: select.select([upstream.socket], [], [], 0)[0], "the bytes are there")
+    upstream.closes()
+    assert await client.gets_abort() == b""
+
+
+@pytest.mark.parametrize("side", ["client", "upstream"])
+async def test_who_aborts_after_a_half_close_aborts_too(converse: Converse, side: str) -> None:
+    talk = await converse()
+    leaving, staying = (await tunnel(talk)).of(side)
+    leaving.half_closes()
+    await staying.gets_end()
+    leaving.aborts()
+    await staying.sends("too late")
+    # What the kernel makes of a reset behind an end.
+    error = functools.partial(staying.socket.getsockopt, socket.SOL_SOCKET, socket.SO_ERROR)
+    await talk.until(lambda: error() == errno.EPIPE, "the abort has arrived")
+    assert talk.tunnels == 0
+
+
+@pytest.mark.parametrize("side", ["client", "upstream"])
 async def test_a_slow_side_holds_the_other_one_back(converse: Converse, side: str) -> None:
     talk = await converse()
-    ends = await tunnel(talk)
-    sender, reader = (ends.upstream, ends.client) if side == "client" else (ends.client, ends.upstream)
+    reader, sender = (await tunnel(talk)).of(side)
     data = b"0123456789abcdef" * 65536 * 50
     pouring = asyncio.ensure_future(sender.pours(data))
     await talk.until_stuck(lambda: sender.sent_bytes)
@@ -169,8 +203,7 @@ async def test_a_side_that_does_not_read_is_cut_off_some_time_after_the_end(
     gone: list[UpstreamConnection] = []
     monkeypatch.setattr(keepalive, "forget", gone.append)
     talk = await converse()
-    ends = await tunnel(talk)
-    sender, reader = (ends.upstream, ends.client) if side == "client" else (ends.client, ends.upstream)
+    reader, sender = (await tunnel(talk)).of(side)
     pouring = asyncio.ensure_future(sender.pours(b"a" * 50_000_000))
     await talk.until_stuck(lambda: sender.sent_bytes)
     talk.switch(drain_until=time.time())

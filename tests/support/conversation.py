@@ -13,7 +13,9 @@ from typing import Any
 from bgproxy import model
 from bgproxy.model import (
     Balance,
+    Forwarding,
     Health,
+    Keepalive,
     PoolView,
     ServiceView,
     Snapshot,
@@ -26,7 +28,8 @@ from bgproxy.shared_memory.layout import SharedMemory
 from tests.support.peers import PATIENCE_S, Peer, ScriptedUpstream, narrow
 from tests.support.views import changed, service_view
 
-FORWARDED = "X-Forwarded-For: 127.0.0.1\nX-Forwarded-Proto: http\n"
+# What clients are told about to upstreams is the business of the tests for that.
+SILENT = Forwarding(x_forwarded=False, via=False, request_id=False)
 
 
 def get(path: str = "/", *fields: str, method: str = "GET", version: str = "1.1") -> str:
@@ -42,7 +45,7 @@ def forwarded(request: str, *, without: str = "") -> str:
     """The same request as the upstream gets it; `without` is a line that is not forwarded."""
     head, body = request.replace("HTTP/1.0", "HTTP/1.1").split("\n\n", 1)
     lines = [line for line in head.split("\n") if line != without]
-    return "\n".join(lines) + "\n" + FORWARDED + "\n" + body
+    return "\n".join(lines) + "\n\n" + body
 
 
 def answer(body: str = "", *fields: str, status: str = "200 OK") -> str:
@@ -53,8 +56,15 @@ def answer(body: str = "", *fields: str, status: str = "200 OK") -> str:
 class Conversation:
     """A data plane, its two pools of upstreams and its clients. `plane` may be looked into."""
 
-    def __init__(self, blue: list[ScriptedUpstream], green: list[ScriptedUpstream], **changes: Any) -> None:
+    def __init__(
+        self,
+        blue: list[ScriptedUpstream],
+        green: list[ScriptedUpstream],
+        listener: dict[str, Any],
+        **changes: Any,
+    ) -> None:
         self.blue, self.green = blue, green
+        self.listener = {"forwarding": SILENT, **listener}
         self.clients: list[Peer] = []
         self.notified = 0
         self.errors: list[dict[str, Any]] = []
@@ -148,7 +158,7 @@ class Conversation:
         """Accepts on a copy of the socket: like the supervisor's, the original outlives its users."""
         sock = self._sockets[name].dup()
         listener = self._listeners[name] = Listener(
-            self.plane, sock, model.Listener(name, "", preview=name == "preview")
+            self.plane, sock, model.Listener(name, "", preview=name == "preview", **self.listener)
         )
         await listener.open()
 
@@ -171,6 +181,11 @@ class Conversation:
         return PoolView(name, "v1", tuple(upstream.view(health) for upstream in upstreams))
 
     # What can be seen of it
+
+    def port(self, listener: str) -> int:
+        """Where it listens; 0 on a unix socket."""
+        name = self._sockets[listener].getsockname()
+        return 0 if isinstance(name, str) else int(name[1])
 
     def totals(self, upstream: ScriptedUpstream) -> Totals:
         return self._reader.totals(*upstream.place)
@@ -227,16 +242,25 @@ class Conversation:
 
 @contextlib.asynccontextmanager
 async def conversation(
-    directory: Path, *, blue: int = 1, green: int = 1, unix_upstreams: bool = False, **changes: Any
+    directory: Path,
+    *,
+    blue: int = 1,
+    green: int = 1,
+    unix_upstreams: bool = False,
+    listener: dict[str, Any] | None = None,
+    **changes: Any,
 ) -> AsyncIterator[Conversation]:
-    """Blue is active, everything is healthy; `changes` are fields of the ServiceView."""
+    """Blue is active, everything is healthy.
+
+    `changes` are fields of the ServiceView or of its policy, `listener` those of the listeners.
+    """
 
     def upstream(number: int) -> ScriptedUpstream:
         return ScriptedUpstream(number, directory / f"{number}.sock" if unix_upstreams else None)
 
     blues = [upstream(number) for number in range(1, blue + 1)]
     greens = [upstream(number) for number in range(blue + 1, blue + green + 1)]
-    talk = Conversation(blues, greens, **changes)
+    talk = Conversation(blues, greens, listener or {}, **changes)
     await talk.begins(directory / "listener.sock")
     try:
         yield talk
@@ -254,4 +278,5 @@ def _view(active: PoolView, idle: PoolView) -> ServiceView:
         active=active,
         idle=idle,
         balance=Balance.ROUND_ROBIN,
+        keepalive=Keepalive(idle_s=60.0),  # what closes sooner was closed for a reason
     )

@@ -118,7 +118,11 @@ class Running:
 
 @contextlib.asynccontextmanager
 async def spawned(
-    *arguments: str, config: Path, cwd: Path | None = None, environ: dict[str, str] | None = None
+    *arguments: str,
+    config: Path,
+    cwd: Path | None = None,
+    environ: dict[str, str] | None = None,
+    pass_fds: tuple[int, ...] = (),
 ) -> AsyncIterator[Running]:
     """A Python process with these arguments in a group of its own, which is killed at the end."""
     process = await asyncio.create_subprocess_exec(
@@ -127,6 +131,7 @@ async def spawned(
         stderr=asyncio.subprocess.PIPE,
         env={**os.environ, "PYTHONUNBUFFERED": "1", **(environ or {})},
         cwd=cwd,
+        pass_fds=pass_fds,
         start_new_session=True,
     )
     running = Running(process, config)

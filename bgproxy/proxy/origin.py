@@ -1,0 +1,56 @@
+"""What a listener knows about all of its connections. Never anything about one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import IPv6Address, ip_address, ip_network
+from typing import Final
+
+from bgproxy.model import Forwarding, Listener
+
+_REMEMBERED_PEERS: Final = 4096  # whether they are trusted; further ones are looked at again
+
+Trusts = Callable[[bytes], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """`trusts` tells whether what a peer (an address as text) says about its client is believed."""
+
+    settings: Listener
+    scheme: bytes
+    port: int  # where it really listens; 0: on a unix socket
+    trusts: Trusts
+
+    @classmethod
+    def of(cls, settings: Listener, port: int) -> Origin:
+        scheme = b"http" if settings.tls is None else b"https"
+        return cls(settings, scheme, port, trust_in(settings.forwarding))
+
+
+def trust_in(forwarding: Forwarding) -> Trusts:
+    """A peer without an IP address is one on a unix socket."""
+    if not forwarding.trusted:
+        return _nobody
+    unix = "unix" in forwarding.trusted
+    networks = [ip_network(each) for each in forwarding.trusted if each != "unix"]
+
+    @lru_cache(maxsize=_REMEMBERED_PEERS)
+    def trusts(peer: bytes) -> bool:
+        try:
+            address = ip_address(peer.decode("latin-1"))
+        except ValueError:
+            return unix
+        mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+        return any((mapped or address) in network for network in networks)
+
+    return trusts
+
+
+# Private
+
+
+def _nobody(peer: bytes) -> bool:  # noqa: ARG001 - whoever it is
+    return False
