@@ -4,27 +4,35 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 import orjson
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.typedefs import Middleware
 from pydantic import BaseModel, ValidationError
 
-from bgproxy.admin_api import access, openapi, problems, views
+from bgproxy.admin_api import access, content, openapi, problems, views
 from bgproxy.admin_api.bodies import Body
 from bgproxy.admin_api.desk import Desk
 from bgproxy.admin_api.routes import CHANGES, EVENT_STREAM, VIEWS, ChangeRoute, ViewRoute
+from bgproxy.admin_api.throttle import Throttle
 from bgproxy.errors import ControlError, Invalid
 from bgproxy.model import Role
+from bgproxy.shared_memory.clients import network_of
 from bgproxy.state.base import StoredResponse
 from bgproxy.switch.calls import Call
 
 logger = logging.getLogger("bgproxy.admin")
 
-BODY_BYTES: Final = 1024 * 1024
+# Without a whole request head, whether it is the first one or the next.
+IDLE_S: Final = 30.0
+# Whoever asks these is a machine that decides by the answer whether we live.
+UNLIMITED: Final = frozenset({"/healthz", "/readyz"})
 KEY_CHARACTERS: Final = 255
+UNIX: Final = b"unix"  # all who come over a unix socket are one client
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -43,12 +51,23 @@ _without_quotes: Final = _WithoutQuotes()
 
 def build(desk: Desk) -> web.Application:
     logging.getLogger("aiohttp.server").addFilter(_without_quotes)
-    app = web.Application(client_max_size=BODY_BYTES, middlewares=[_explain_errors])
+    app = web.Application(middlewares=[_explain_errors, _throttled(desk)])
     for change in CHANGES:
         app.router.add_route(change.method, change.path, _change_handler(desk, change))
     for view in (*VIEWS, openapi.ROUTE):
         app.router.add_get(view.path, _view_handler(desk, view), allow_head=view.answer != EVENT_STREAM)
     return app
+
+
+def runner(desk: Desk, shutdown_timeout_s: float) -> web.AppRunner:
+    """The application behind aiohttp's server, which bounds the lines of a head itself: 8 KiB, and 128 of them."""
+    return web.AppRunner(
+        build(desk),
+        access_log=None,
+        auto_decompress=False,  # nobody packs bodies of calls, and a small one could become a large one
+        keepalive_timeout=IDLE_S,
+        shutdown_timeout=shutdown_timeout_s,
+    )
 
 
 @web.middleware
@@ -71,6 +90,25 @@ async def _explain_errors(request: web.Request, handler: Handler) -> web.StreamR
         return problems.plain_problem(500, "Internal error", "bgproxy failed here; its log says more")
 
 
+def _throttled(desk: Desk) -> Middleware:
+    throttle = Throttle()
+
+    @web.middleware
+    async def handle(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path in UNLIMITED:
+            return await handler(request)
+        per_s = desk.board.config.admin.requests_per_s
+        client = network_of((request.remote or "").encode()) or UNIX
+        throttle.admit(client, per_s, time.monotonic())
+        try:
+            return await handler(request)
+        except access.Unauthenticated:
+            throttle.punish(client, per_s, time.monotonic())
+            raise
+
+    return handle
+
+
 def _admit(desk: Desk, request: web.Request, role: Role) -> access.Caller:
     admin = desk.board.config.admin
     access.check_host(admin, request.headers)
@@ -91,7 +129,7 @@ def _view_handler(desk: Desk, route: ViewRoute) -> Handler:
 def _change_handler(desk: Desk, route: ChangeRoute) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
         caller = _admit(desk, request, route.role)
-        text = await request.read()
+        text = await content.read(request, desk.board.config.admin.body_bytes)
         body = _parse(route.body, text)
         key = request.headers.get("Idempotency-Key")
         if key is None:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from bgproxy.config.quantities import parse_duration, parse_size
-from bgproxy.model import Health, Match, Upstream
+from bgproxy.model import Health, Maintenance, Match, Upstream
 from bgproxy.switch.calls import HOLD_BYTES, HOLD_REQUESTS, HOLD_TIMEOUT_S, HoldLimits
 
 MAX_HOLD_S = 300.0
+MAX_RETRY_AFTER_S = 24 * 3600.0
 MAX_HOLD_REQUESTS = 1_000_000
 MAX_HOLD_BYTES = 16 * 1024**3
 
 
 def _duration(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError(f"{value} is no time: write one such as 5s")  # noqa: TRY004 - pydantic wants these
     return parse_duration(value) if isinstance(value, str) else value
 
 
@@ -25,6 +29,9 @@ def _size(value: object) -> object:
 
 Seconds = Annotated[
     float, BeforeValidator(_duration, json_schema_input_type=str | float), Field(gt=0, le=MAX_HOLD_S)
+]
+RetryAfter = Annotated[
+    float, BeforeValidator(_duration, json_schema_input_type=str | float), Field(gt=0, le=MAX_RETRY_AFTER_S)
 ]
 Bytes = Annotated[
     int, BeforeValidator(_size, json_schema_input_type=str | int), Field(gt=0, le=MAX_HOLD_BYTES)
@@ -115,6 +122,17 @@ class HoldRequest(GroupChange, HoldBody):
     """Park new requests for a bounded time."""
 
 
+class MaintenanceRequest(GroupChange):
+    reason: str = Field("", max_length=1000, description="Why; kept in the history, and shown to clients.")
+    retry_after: RetryAfter = Field(
+        Maintenance().retry_after_s,
+        description="When clients are told to come back, such as 10m; whole seconds.",
+    )
+
+    def maintenance(self) -> Maintenance:
+        return Maintenance(ceil(self.retry_after), self.reason)
+
+
 class UpstreamBody(Body):
     address: str = Field(description="host:port, [v6]:port or unix:/path.")
     weight: int = Field(1, ge=0, le=1000, description="Its share within the pool; 0 takes no traffic.")
@@ -182,6 +200,8 @@ class UpstreamStatus(BaseModel):
     in_flight: int
     requests: int
     failures: int
+    ejected: int = Field(description="Workers that send it nothing for now, because requests failed there.")
+    ejections: int = Field(description="How often a worker did that.")
 
 
 class PoolStatus(BaseModel):
@@ -197,6 +217,11 @@ class PoolStatus(BaseModel):
     upstreams: list[UpstreamStatus]
 
 
+class MaintenanceStatus(BaseModel):
+    retry_after: int = Field(description="Seconds.")
+    reason: str
+
+
 class ServiceStatus(BaseModel):
     service: str
     active: str
@@ -204,8 +229,10 @@ class ServiceStatus(BaseModel):
     previous: str | None
     generation: int
     canary: dict[str, Any] | None
+    maintenance: MaintenanceStatus | None
     hold: dict[str, Any] | None
     drain: dict[str, Any] | None
+    queued: int = Field(description="Requests that wait until an upstream has room.")
     proxy_errors: int = Field(description="Requests that bgproxy answered itself.")
     pools: dict[str, PoolStatus]
 
@@ -254,6 +281,77 @@ class HistoryRow(BaseModel):
 
 class History(BaseModel):
     history: list[HistoryRow]
+
+
+class MirrorTotals(BaseModel):
+    """Since the service exists. `mirrored` is all the others and what is under way."""
+
+    mirrored: int
+    same: int
+    different: int
+    failed: int = Field(description="The idle pool has not answered.")
+    uncompared: int = Field(description="The active pool's answer, or its client, broke off.")
+    left_out: int = Field(description="Not copied: nobody was healthy, or too many copies were under way.")
+    bodies_left_out: int = Field(
+        description="Compared without their bodies, which were too large or had no end."
+    )
+
+
+class MirrorLatency(BaseModel):
+    """To the head of the response, of the last requests that both sides have answered."""
+
+    samples: int
+    active: dict[str, float | None]
+    idle: dict[str, float | None]
+
+
+class MirrorSide(BaseModel):
+    pool: str
+    version: str
+    upstream: str
+    status: int
+    body_bytes: int
+    latency_us: int
+
+
+class HeaderDifference(BaseModel):
+    """A value is null where the header is missing."""
+
+    name: str
+    active: str | None
+    idle: str | None
+
+
+class JsonDifference(BaseModel):
+    """Of what kind the values are; the values themselves are never told."""
+
+    path: str
+    active: str
+    idle: str
+
+
+class MirrorDifference(BaseModel):
+    time: float
+    method: str
+    path: str = Field(description="Without its query.")
+    active: MirrorSide
+    idle: MirrorSide
+    differs: list[Literal["status", "headers", "body"]]
+    body: Literal["same", "different", "too_large", "unfinished"]
+    headers: list[HeaderDifference]
+    json_: list[JsonDifference] = Field(alias="json", description="The first places that differ.")
+
+
+class MirrorStatus(BaseModel):
+    service: str
+    active: str
+    idle: str
+    share: float | None = Field(description="Of the requests (0 to 1); null if the service has no mirror.")
+    totals: MirrorTotals
+    different: dict[str, int] = Field(description="By what differs; one request may be in several.")
+    failed: dict[str, int] = Field(description="By kind.")
+    latency_ms: MirrorLatency
+    differences: list[MirrorDifference] = Field(description="The last ones, newest first.")
 
 
 class Reloaded(BaseModel):

@@ -39,6 +39,18 @@ async def end_canary(desk: Desk, call: Call, body: bodies.ServiceChange, query: 
     return await desk.board.end_canary(call, name)
 
 
+async def begin_maintenance(
+    desk: Desk, call: Call, body: bodies.MaintenanceRequest, _: dict[str, str]
+) -> Json:
+    names = decide.name_services(desk.board.config, body.service, body.group)
+    return await desk.board.begin_maintenance(call, names, body.maintenance())
+
+
+async def end_maintenance(desk: Desk, call: Call, body: bodies.GroupChange, query: dict[str, str]) -> Json:
+    service, group = body.service or query.get("service"), body.group or query.get("group")
+    return await desk.board.end_maintenance(call, decide.name_services(desk.board.config, service, group))
+
+
 async def hold(desk: Desk, call: Call, body: bodies.HoldRequest, _: dict[str, str]) -> Json:
     names = decide.name_services(desk.board.config, body.service, body.group)
     return await desk.board.hold(call, names, body.limits())

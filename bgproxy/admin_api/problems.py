@@ -12,7 +12,11 @@ from bgproxy.errors import ConfigError, ControlError
 
 
 def problem(error: ControlError) -> web.Response:
-    headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
+    headers = {}
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if "retry_after" in error.extra:
+        headers["Retry-After"] = str(error.extra["retry_after"])
     if isinstance(error, ConfigError):
         rows = [{"line": each.line, "path": each.path, "message": each.message} for each in error.problems]
         return _response(422, "invalid-configuration", error.title, error.detail, {"problems": rows}, headers)

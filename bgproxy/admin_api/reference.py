@@ -21,6 +21,11 @@ Every call of the admin API. This page is generated from the OpenAPI document, w
 - Where tokens are configured, send `Authorization: Bearer TOKEN`. Each role includes the ones before it: viewer, operator, admin.
 - A change with an `Idempotency-Key` that was answered before gets the same answer again, with `Idempotency-Replayed: true`.
 - Errors are `application/problem+json` (RFC 9457); `detail` says what is wrong and what to do.
+- One address (of IPv6: one /64; all of a unix socket) may make `admin.requests_per_second` calls a second, twice as many at once, and gets
+  429 with `Retry-After` beyond. A failed authentication counts as 10 calls; over the limit no token is looked at, not even a right one.
+  `/healthz` and `/readyz` do not count.
+- A body has at most `admin.body` bytes (413), which are not unpacked, and has to arrive within 30 s (408). A head has lines of at most 8 KiB
+  and has to arrive within 30 s of the connection or of the answer before. 512 connections at once; further ones are closed.
 - Requests with a foreign `Host` or `Origin` are refused: add names to `admin.hosts`.
 
 ## Calls

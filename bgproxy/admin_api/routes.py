@@ -9,7 +9,7 @@ from typing import Any, Final
 from aiohttp import web
 from pydantic import BaseModel
 
-from bgproxy.admin_api import bodies, changes, stream, views
+from bgproxy.admin_api import bodies, changes, mirror, stream, views
 from bgproxy.admin_api.desk import Desk
 from bgproxy.model import Role
 from bgproxy.switch.calls import Call
@@ -101,6 +101,23 @@ CHANGES = (
     ),
     ChangeRoute(
         "PUT",
+        "/admin/maintenance",
+        "503 with Retry-After for every request but previews",
+        changes.begin_maintenance,
+        bodies.MaintenanceRequest,
+        bodies.Changed,
+    ),
+    ChangeRoute(
+        "DELETE",
+        "/admin/maintenance",
+        "Requests are served again",
+        changes.end_maintenance,
+        bodies.GroupChange,
+        bodies.Changed,
+        query=("service", "group"),
+    ),
+    ChangeRoute(
+        "PUT",
         "/admin/services/{service}/pools/{pool}",
         "Other upstreams and version for the idle pool",
         changes.set_pool,
@@ -153,6 +170,13 @@ VIEWS = (
         stream.get_events,
         EVENT_STREAM,
         query=("after", "follow"),
+    ),
+    ViewRoute(
+        "/admin/mirror",
+        "What the idle pool would have answered differently",
+        mirror.get_mirror,
+        bodies.MirrorStatus,
+        query=("service",),
     ),
     ViewRoute("/metrics", "Prometheus series", views.get_metrics, "text/plain"),
     ViewRoute("/healthz", "The controller lives", views.get_healthz, bodies.Liveness, role=None),

@@ -127,12 +127,23 @@ def _sample(desk: Desk) -> metrics.Sample:
             for pool, state in service["pools"].items()
         ]
         weight = service["canary"]["weight"] if service["canary"] else 0
-        services.append(metrics.ServiceSample(name, weight, engine.totals((name,)), pools))
+        mirror = engine.mirror_totals(name) if board.config.services[name].policy.mirror else None
+        services.append(
+            metrics.ServiceSample(
+                name,
+                weight,
+                engine.totals((name,)),
+                pools,
+                mirror,
+                in_maintenance=bool(service["maintenance"]),
+            )
+        )
     return metrics.Sample(
         generation=board.desired.generation,
         sequence=engine.sequence,
         unrouted=engine.totals(UNROUTED),
         accepted=engine.accepted(),
+        log_dropped=engine.log_dropped(),
         services=services,
         workers=list(engine.workers()),
         switches=dict(desk.switches),

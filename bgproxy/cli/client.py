@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,7 +16,8 @@ from urllib.parse import urlencode
 
 from bgproxy.cli import sse
 from bgproxy.cli.failure import Unreachable, from_problem
-from bgproxy.cli.target import Target
+from bgproxy.cli.target import Identity, Target
+from bgproxy.tls.pem import Unusable, explain, load_authorities, load_pair
 
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 30.0
@@ -25,12 +27,14 @@ EVENT_LINE_BYTES = 1024**2
 
 _FIRST = "0"
 _BROKE = "Whether a change was made is in `bgproxy history`."
+_UNTRUSTED = "Name the authority of its certificate with --ca or BGPROXY_CA."
 _ABSENT = "Is bgproxy running? --admin or BGPROXY_ADMIN says where its admin API is."
 
 
 class Client:
-    def __init__(self, target: Target, token: str | None = None) -> None:
+    def __init__(self, target: Target, token: str | None = None, identity: Identity | None = None) -> None:
         self.target = target
+        self._identity = identity or Identity()
         self._headers = {"Accept": "application/json, text/event-stream"}
         if token:
             self._headers["Authorization"] = f"Bearer {token}"
@@ -84,7 +88,10 @@ class Client:
         timeout_s: float,
         headers: dict[str, str],
     ) -> Iterator[http.client.HTTPResponse]:
-        connection = self._connection()
+        try:
+            connection = self._connection()
+        except Unusable as error:
+            raise self._unreachable(error, "") from None
         connection.timeout = min(CONNECT_TIMEOUT_S, timeout_s)
         try:
             try:
@@ -112,11 +119,17 @@ class Client:
     def _connection(self) -> http.client.HTTPConnection:
         if self.target.path is not None:
             return _UnixConnection(self.target.path)
-        kind = http.client.HTTPSConnection if self.target.tls else http.client.HTTPConnection
-        return kind(self.target.host, self.target.port)
+        if self.target.tls:
+            context = _context(self._identity)
+            return http.client.HTTPSConnection(self.target.host, self.target.port, context=context)
+        return http.client.HTTPConnection(self.target.host, self.target.port)
 
     def _unreachable(self, error: Exception, hint: str) -> Unreachable:
-        if isinstance(error, TimeoutError):
+        if isinstance(error, ssl.SSLCertVerificationError):
+            reason, hint = f"its certificate is refused: {explain(error)}", _UNTRUSTED
+        elif isinstance(error, ssl.SSLError):
+            reason = f"TLS failed: {explain(error)}"
+        elif isinstance(error, TimeoutError):
             reason = "no answer in time"
         elif isinstance(error, http.client.HTTPException | ConnectionResetError | BrokenPipeError):
             reason = "the connection ended before the answer was complete"
@@ -145,6 +158,15 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)
+
+
+def _context(identity: Identity) -> ssl.SSLContext:
+    context = ssl.create_default_context() if identity.ca is None else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if identity.ca is not None:
+        load_authorities(context, identity.ca)
+    if identity.certificate is not None:
+        load_pair(context, identity.certificate)
+    return context
 
 
 def _json(content: bytes) -> dict[str, Any] | None:

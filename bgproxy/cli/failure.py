@@ -41,8 +41,8 @@ class Failure(click.ClickException):
 
     @property
     def passing(self) -> bool:
-        """A restart of bgproxy looks like this: asking again later may help."""
-        return self.exit_code == Unreachable.exit_code or self.status >= 500
+        """Asking again later may help: a restart of bgproxy looks like this, and so do too many calls."""
+        return self.exit_code == Unreachable.exit_code or self.status >= 500 or self.status == 429
 
     def format_message(self) -> str:
         title, detail = self.problem.get("title"), self.problem.get("detail")

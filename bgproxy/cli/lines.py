@@ -58,6 +58,18 @@ def match(rule: dict[str, Any]) -> str:
     return printable(f"{kind} {rule[kind]}={rule['value']}")
 
 
+def maintained(answer: dict[str, Any]) -> str:
+    return _changed(answer, maintenance(answer["maintenance"]))
+
+
+def maintenance(maintenance: dict[str, Any] | None) -> str:
+    """`maintenance: 503, retry after 60 s, "We are moving."`, or that requests are served."""
+    if maintenance is None:
+        return "no maintenance"
+    reason = f', "{printable(maintenance["reason"])}"' if maintenance["reason"] else ""
+    return f"maintenance: 503, retry after {maintenance['retry_after']} s{reason}"
+
+
 def held(answer: dict[str, Any]) -> str:
     end = f"until {clock(answer['until'])} at the latest; `bgproxy release-hold` ends it"
     return _changed(answer, f"new requests are held {end}")

@@ -23,12 +23,13 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
         traffic.switch,
         traffic.rollback,
         traffic.canary,
+        traffic.maintenance,
         traffic.hold,
         traffic.release_hold,
         traffic.drain,
         traffic.pool,
     ),
-    "Look": (observe.status, observe.history, observe.events),
+    "Look": (observe.status, observe.history, observe.events, observe.mirror),
     "Learn": (operate.demo, operate.completion),
 }
 

@@ -22,7 +22,7 @@ from bgproxy.config.quantities import parse_duration, parse_size
 TOKEN_VARIABLE = "BGPROXY_TOKEN"  # noqa: S105 - the name of a variable, not a secret
 TOKEN_BYTES = 4096
 OUTPUTS = ("table", "json")
-GLOBAL = ("admin", "token_file", "output")
+GLOBAL = ("admin", "token_file", "ca", "cert", "key", "output")
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -88,7 +88,7 @@ class WeightedUpstream(click.ParamType[dict[str, Any]]):
 
 
 def global_options(*, program: bool = False) -> Callable[[Decorated], Decorated]:
-    """`--admin`, `--token-file` and `-o`: the program's, and again every command's that asks the admin API.
+    """`--admin`, `--token-file`, the files of https and `-o`: the program's, and again every command's that asks the admin API.
 
     The program's have the defaults and the variables, so that the command's, if given, win.
     """
@@ -115,6 +115,9 @@ def global_options(*, program: bool = False) -> Callable[[Decorated], Decorated]
                     callback=_set_token,
                     help=f"File with the token, instead of the variable {TOKEN_VARIABLE}.",
                 ),
+                _file_option("ca", "https: file with the authorities to trust, in PEM.", program=program),
+                _file_option("cert", "https: file with our own certificate, in PEM.", program=program),
+                _file_option("key", "https: file with its key, in PEM.", program=program),
                 click.option(
                     "-o",
                     "--output",
@@ -142,10 +145,14 @@ if_generation_option = click.option(
 )
 
 
+def guard_options(command: Decorated) -> Decorated:
+    dry_run = click.option("--dry-run", is_flag=True, help="Say what would happen, and change nothing.")
+    return dry_run(if_generation_option(command))
+
+
 def change_options(command: Decorated) -> Decorated:
     """What nearly every change of the admin API takes."""
-    dry_run = click.option("--dry-run", is_flag=True, help="Say what would happen, and change nothing.")
-    return reason_option(dry_run(if_generation_option(command)))
+    return reason_option(guard_options(command))
 
 
 def members(change: dict[str, Any]) -> dict[str, Any]:
@@ -168,6 +175,24 @@ def service_or_group(service: str | None, group: str | None) -> dict[str, Any]:
 
 
 # Private
+
+
+def _file_option(name: str, meaning: str, *, program: bool) -> Callable[[Decorated], Decorated]:
+    def remember(ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
+        session = ctx.ensure_object(Session)
+        if value is not None:
+            setattr(session, name, value)
+
+    return click.option(
+        f"--{name}",
+        metavar="FILE",
+        type=click.Path(dir_okay=False),
+        envvar=f"BGPROXY_{name.upper()}" if program else None,
+        show_envvar=program,
+        expose_value=False,
+        callback=remember,
+        help=meaning,
+    )
 
 
 def _set_admin(ctx: click.Context, param: click.Parameter, value: str | None) -> None:

@@ -18,7 +18,8 @@ import click
 from bgproxy.cli.client import Client
 from bgproxy.cli.failure import Refused
 from bgproxy.cli.lines import would
-from bgproxy.cli.target import DEFAULT, Target, parse_target
+from bgproxy.cli.target import DEFAULT, Identity, Target, parse_target
+from bgproxy.model import Certificate
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -30,11 +31,17 @@ PIPED_WIDTH_COLUMNS = 200
 class Session:
     target: Target = field(default_factory=lambda: parse_target(DEFAULT))
     token: str | None = None
+    ca: str | None = None
+    cert: str | None = None
+    key: str | None = None
     as_json: bool = False
 
     @property
     def client(self) -> Client:
-        return Client(self.target, self.token)
+        if (self.cert is None) != (self.key is None):
+            raise click.UsageError("--cert and --key go together: name both of them, or neither.")
+        certificate = Certificate(self.cert, self.key) if self.cert and self.key else None
+        return Client(self.target, self.token, Identity(self.ca, certificate))
 
     def say(self, answer: dict[str, Any], text: Callable[[dict[str, Any]], str]) -> None:
         """The result of a command that has one line, or a few."""

@@ -26,7 +26,8 @@ Rates = Mapping[Key, Rate]
 
 def status_view(status: dict[str, Any], now: float, rates: Rates | None = None) -> RenderableType:
     """`rates` adds what the last second brought, which needs an earlier status."""
-    services = [_service(service, now, rates) for service in status["services"]]
+    workers = len(status["workers"])
+    services = [_service(service, now, workers, rates) for service in status["services"]]
     return Group(_instance(status, now), *services)
 
 
@@ -58,7 +59,7 @@ def _workers(status: dict[str, Any]) -> Text:
     return line
 
 
-def _service(service: dict[str, Any], now: float, rates: Rates | None) -> RenderableType:
+def _service(service: dict[str, Any], now: float, workers: int, rates: Rates | None) -> RenderableType:
     pools = service["pools"]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("")
@@ -69,7 +70,9 @@ def _service(service: dict[str, Any], now: float, rates: Rates | None) -> Render
         rows += _traffic(service["service"], pools, rates)
     for label, cells in rows:
         table.add_row(Text(label, style="dim"), *cells)
-    table.add_row(Text("upstreams", style="dim"), *(_upstreams(pool, now) for pool in pools.values()))
+    table.add_row(
+        Text("upstreams", style="dim"), *(_upstreams(pool, now, workers) for pool in pools.values())
+    )
     title = Text("\n").append(printable(service["service"]), style="bold underline")
     title.append(f"   generation {service['generation']}")
     if service.get("proxy_errors"):
@@ -80,6 +83,12 @@ def _service(service: dict[str, Any], now: float, rates: Rates | None) -> Render
 def _notes(service: dict[str, Any], now: float) -> list[Text]:
     notes = []
     canary, hold, drain = (service.get(name) for name in ("canary", "hold", "drain"))
+    if service.get("maintenance"):
+        notes.append(Text(lines.maintenance(service["maintenance"]), style="bold yellow"))
+    if service.get("queued"):
+        notes.append(
+            Text(f"{count(service['queued'], 'request')} queued: upstreams are busy", style="yellow")
+        )
     if canary:
         share = bar(canary["weight"] / 100, BAR_CELLS)
         notes.append(Text(f"{share}  {lines.canary(canary)} to {printable(service['idle'])}", style="cyan"))
@@ -153,17 +162,19 @@ def _share(rate: Rate) -> Text:
     return Text(f"{bar(rate.share, BAR_CELLS)} {rate.share * 100:.1f} %")
 
 
-def _upstreams(pool: dict[str, Any], now: float) -> Text:
-    rows = [_upstream(upstream, now) for upstream in pool["upstreams"]]
+def _upstreams(pool: dict[str, Any], now: float, workers: int) -> Text:
+    rows = [_upstream(upstream, now, workers) for upstream in pool["upstreams"]]
     return Text("\n").join(rows) if rows else Text("none", style="yellow")
 
 
-def _upstream(upstream: dict[str, Any], now: float) -> Text:
+def _upstream(upstream: dict[str, Any], now: float, workers: int) -> Text:
     mark, style = _MARKS.get(upstream["health"], _MARKS["unknown"])
     text = Text(f"{mark} ", style=style).append(printable(upstream["upstream"]), style="default")
     if upstream["weight"] != 1:
         text.append(f" weight {upstream['weight']}", style="dim")
     text.append(f"  {printable(upstream['health'])}")
+    if upstream.get("ejected"):
+        text.append(f", ejected by {upstream['ejected']} of {count(workers, 'worker')}", style="yellow")
     if upstream.get("since"):
         text.append(f" {span(now - upstream['since'])}", style="dim")
     if upstream.get("reason"):

@@ -1,6 +1,6 @@
 """Where the admin API is, as `--admin` says it: `http://host:port`, `https://host:port` or `unix:/path`.
 
-Owns that grammar and nothing else; never connects.
+Owns that grammar, and by which files both sides of https know each other; never connects.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from bgproxy.config.address import UNIX_PREFIX, parse_address
+from bgproxy.model import Certificate
 
 DEFAULT = "http://127.0.0.1:9900"
 
@@ -25,6 +26,14 @@ class Target:
 
     def __str__(self) -> str:
         return self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """`ca` is the path of the authorities to trust; None: what the system trusts."""
+
+    ca: str | None = None
+    certificate: Certificate | None = None
 
 
 def parse_target(text: str) -> Target:

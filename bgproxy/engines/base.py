@@ -12,6 +12,7 @@ from typing import Protocol
 
 from bgproxy.model import Snapshot
 from bgproxy.shared_memory.counters import Totals, WorkerView
+from bgproxy.shared_memory.mirrors import Mirrored, MirrorTotals
 
 # (service,), (service, pool) or (service, pool, address)
 Key = tuple[str, ...]
@@ -57,11 +58,20 @@ class Engine(Protocol):
     def accepted(self) -> int:
         """Clients accepted so far, by workers that have ended as well."""
 
+    def log_dropped(self) -> int:
+        """Lines of the access log that were lost so far, by workers that have ended as well."""
+
     def ended_holds(self) -> set[int]:
         """The holds that were ended because a limit was reached."""
 
     def parked(self, service: str) -> tuple[int, int]:
         """(requests, bytes) that a hold of the service keeps at the moment."""
+
+    def mirror_totals(self, service: str) -> MirrorTotals:
+        """What became of the copies of a service's requests."""
+
+    def mirrored(self, service: str) -> Mirrored:
+        """The same, with what the copies have shown."""
 
     def workers(self) -> Sequence[WorkerView]:
         """Those who serve; empty for an engine that does not say."""

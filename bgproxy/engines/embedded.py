@@ -20,6 +20,7 @@ from bgproxy.shared_memory.counters import (
     WorkerView,
 )
 from bgproxy.shared_memory.layout import SharedMemory
+from bgproxy.shared_memory.mirrors import Mirrored, MirrorReader, MirrorTotals
 from bgproxy.shared_memory.slots import Slots
 from bgproxy.shared_memory.snapshot import SnapshotWriter, sequence_of
 from bgproxy.shared_memory.wake import Bell, ring_all
@@ -40,6 +41,7 @@ class EmbeddedEngine:
         self._own = own
         self._writer = SnapshotWriter(memory)
         self._reader = CounterReader(memory)
+        self._mirrors = MirrorReader(memory)
         self._slots = Slots(self._reader.is_quiet)
         self._places: dict[Key, tuple[int, int]] = {UNROUTED: (UNROUTED_SLOT, UNROUTED_TAG)}
         self._pools: dict[tuple[str, str], list[tuple[int, int]]] = {}
@@ -96,6 +98,9 @@ class EmbeddedEngine:
     def accepted(self) -> int:
         return self._reader.accepted()
 
+    def log_dropped(self) -> int:
+        return self._reader.log_dropped()
+
     def ended_holds(self) -> set[int]:
         return {worker.overflowed for worker in self._reader.workers() if worker.overflowed}
 
@@ -104,6 +109,14 @@ class EmbeddedEngine:
         if place is None:
             return 0, 0
         return self._reader.gauge(PARKED_REQUESTS, *place), self._reader.gauge(PARKED_SIZE, *place)
+
+    def mirror_totals(self, service: str) -> MirrorTotals:
+        place = self._places.get((service,))
+        return MirrorTotals() if place is None else self._mirrors.totals(*place)
+
+    def mirrored(self, service: str) -> Mirrored:
+        place = self._places.get((service,))
+        return Mirrored(MirrorTotals(), [], []) if place is None else self._mirrors.read(*place)
 
     def workers(self) -> list[WorkerView]:
         return self._reader.workers()

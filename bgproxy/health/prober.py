@@ -21,7 +21,7 @@ from bgproxy.health.thresholds import CheckResult, HealthState, observe, unknown
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from bgproxy.model import Health, HealthCheck
+    from bgproxy.model import Health, HealthCheck, UpstreamTls
 
 MAX_PROBES_AT_ONCE = 256
 RESTORED_FOR_S = 60.0  # a target that first appears later than this after `restore` is a new one
@@ -39,6 +39,8 @@ class Target:
     pool: str
     address: str
     check: HealthCheck
+    tls: UpstreamTls | None = None
+    name: str = ""  # of the upstream as configured, which its certificate is for
 
     @property
     def key(self) -> TargetKey:
@@ -89,7 +91,7 @@ class Prober:
         self._waiting: deque[_Probe] = deque()
 
     def set_targets(self, targets: Iterable[Target]) -> None:
-        """Probe exactly these. A target whose check changed keeps its health and is checked anew."""
+        """Probe exactly these. A target that is checked in another way keeps its health and is checked anew."""
         wanted = {target.key: target for target in targets}
         for key in self._probes.keys() - wanted.keys():
             self._remove(self._probes.pop(key))
@@ -102,7 +104,7 @@ class Prober:
                 state = self._restored.pop(key, None) or unknown(self._clock())
                 probe = self._probes[key] = _Probe(target, TargetStatus(state))
                 fresh.append(probe)
-            elif probe.target.check != target.check:
+            elif probe.target != target:
                 probe.target = target
                 if probe.timer is not None:
                     fresh.append(probe)
@@ -164,7 +166,9 @@ class Prober:
         probe.starts += 1
         probe.started_at = self._loop.time()
         target = probe.target
-        probe.task = self._loop.create_task(self._checker.run(target.address, target.check))
+        probe.task = self._loop.create_task(
+            self._checker.run(target.address, target.check, target.tls, target.name)
+        )
         self._running.add(probe.task)
         # A callback, because a task that is cancelled before its first step runs no `finally`.
         probe.task.add_done_callback(partial(self._ended, probe, target))

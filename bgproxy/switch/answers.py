@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bgproxy.errors import ControlError
-from bgproxy.model import Canary, Config
+from bgproxy.model import Canary, Config, Maintenance
 from bgproxy.switch.decide import Move
 
 Answer = dict[str, Any]
@@ -17,6 +17,12 @@ def canary_json(canary: Canary | None) -> Answer | None:
         return None
     match = [{rule.kind: rule.name, "value": rule.value} for rule in canary.match]
     return {"weight": canary.weight, "match": match, "salt": canary.salt}
+
+
+def maintenance_json(maintenance: Maintenance | None) -> Answer | None:
+    if maintenance is None:
+        return None
+    return {"retry_after": maintenance.retry_after_s, "reason": maintenance.reason}
 
 
 def route(planned: Sequence[Move]) -> Answer:
@@ -58,6 +64,7 @@ def describe_changes(before: Config, after: Config) -> list[str]:
         "admin": "admin",
         "groups": "groups",
         "shutdown_timeout_s": "shutdown.timeout",
+        "access_log": "access_log",
     }
     changes += [
         f"{name} changed" for key, name in settings.items() if getattr(before, key) != getattr(after, key)

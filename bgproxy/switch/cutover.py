@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from bgproxy.engines.base import Engine
 from bgproxy.errors import Conflict, ControlError, HoldTimedOut
-from bgproxy.switch import answers, decide, dry_run
+from bgproxy.switch import answers, decide, dry_run, proof
 from bgproxy.switch.answers import Answer
 from bgproxy.switch.calls import Call, HoldLimits
 from bgproxy.switch.decide import Move
@@ -40,7 +40,7 @@ async def cut_over(
     names = [move.service for move in planned]
     with board.claim(call, names):
         if not force:
-            await board.require_proof(call, action, planned)
+            await proof.require(board, call, action, planned)
         held: tuple[int, ...] = ()
         held_s = 0.0
         try:
@@ -49,7 +49,7 @@ async def cut_over(
                 await _empty_old_pools(board, call, action, planned, held, hold.timeout_s)
                 held_s = time.monotonic() - started
                 if not force:  # once more: a target may have fallen ill meanwhile
-                    await board.require_proof(call, action, planned)
+                    await proof.require(board, call, action, planned)
             now = time.time()
             answer, sync_s = await board.commit(
                 call,
@@ -139,7 +139,7 @@ def _dry_run(board: Switchboard, call: Call, action: str, planned: Sequence[Move
     refusal: ControlError | None
     try:
         with board.claim(call, [move.service for move in planned]):
-            refusal = None if force else board.refusal(action, planned)
+            refusal = None if force else proof.refusal(board, action, planned)
     except Conflict as error:
         refusal = error
     proofs = board.roster.proofs((move.service, move.target) for move in planned)

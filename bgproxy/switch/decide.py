@@ -7,12 +7,24 @@ next request on they carry everything. A rollback needs one: it is the way out o
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from bgproxy.config.address import parse_address
 from bgproxy.errors import Conflict, Invalid, NobodyHealthy, NotFound, NotHealthy
-from bgproxy.model import Canary, Config, Desired, Health, Match, Pool, Service, ServiceState, Upstream
+from bgproxy.model import (
+    Canary,
+    Config,
+    Desired,
+    Health,
+    Maintenance,
+    Match,
+    Pool,
+    Protocol,
+    Service,
+    ServiceState,
+    Upstream,
+)
 from bgproxy.switch.compose import pool_of
 
 
@@ -158,6 +170,33 @@ def without_canary(desired: Desired, name: str) -> Desired:
     return _with_state(desired, name, replace(state, canary=None))
 
 
+def with_maintenance(
+    config: Config, desired: Desired, names: Sequence[str], maintenance: Maintenance
+) -> Desired:
+    """The state in which these services turn everybody away; only those that speak HTTP can say so."""
+    silent = [name for name in names if config.services[name].protocol is not Protocol.HTTP]
+    if silent:
+        raise Invalid(
+            f"{', '.join(silent)}: carried over TCP, which has no answer that says so; "
+            "take the upstreams out of the pool instead"
+        )
+    return _with_states(
+        desired, {name: replace(desired.services[name], maintenance=maintenance) for name in names}
+    )
+
+
+def without_maintenance(desired: Desired, names: Sequence[str]) -> Desired:
+    """The state after a maintenance. Those of a group that are in none stay as they are."""
+    ended = {
+        name: replace(desired.services[name], maintenance=None)
+        for name in names
+        if desired.services[name].maintenance is not None
+    }
+    if not ended:
+        raise Conflict(f"{', '.join(names)}: not in maintenance", generation=desired.generation)
+    return _with_states(desired, ended)
+
+
 def placed(upstreams: Iterable[Upstream]) -> tuple[Upstream, ...]:
     """The upstreams with their addresses as they are written everywhere; `Invalid` if one is wrong."""
     try:
@@ -237,8 +276,13 @@ def require_active_pools(desired: Desired, config: Config) -> None:
 
 
 def _with_state(desired: Desired, name: str, state: ServiceState) -> Desired:
+    return _with_states(desired, {name: state})
+
+
+def _with_states(desired: Desired, states: Mapping[str, ServiceState]) -> Desired:
     generation = desired.generation + 1
-    return Desired(generation, {**desired.services, name: replace(state, generation=generation)})
+    changed = {name: replace(state, generation=generation) for name, state in states.items()}
+    return Desired(generation, {**desired.services, **changed})
 
 
 def _has_canary_traffic(state: ServiceState) -> bool:

@@ -4,14 +4,20 @@ the workers let go by themselves when the time is up.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from bgproxy.errors import Conflict
 from bgproxy.model import Hold
 from bgproxy.observability.events import EventLog
-from bgproxy.switch.calls import HoldLimits
+from bgproxy.switch import answers
+from bgproxy.switch.answers import Answer
+from bgproxy.switch.calls import Call, HoldLimits
+
+if TYPE_CHECKING:
+    from bgproxy.switch.switchboard import Switchboard
 
 # Workers let go this much later than the controller, which is to be the first while it lives.
 WORKER_GRACE_S: Final = 1.0
@@ -65,3 +71,43 @@ class Holds:
         for name in forgotten:
             del self._by_service[name]
         return forgotten
+
+
+async def hold(board: Switchboard, call: Call, names: Sequence[str], limits: HoldLimits) -> Answer:
+    """Begins a hold that is no part of a cutover."""
+    with board.claim(call, names):
+        board.holds.require_free(names)
+        if call.dry_run:
+            return {
+                **answers.would("hold"),
+                **answers.named(names),
+                "generation": board.desired.generation,
+            }
+        await board.store.record(
+            board.entry(call, "hold", names, "done", detail=f"for {limits.timeout_s:g} s")
+        )
+        ids = board.holds.begin(names, limits)
+    until = time.time() + limits.timeout_s
+    asyncio.get_running_loop().call_later(limits.timeout_s, board.holds.end, ids, "its time is up")
+    for name in names:
+        board.events.add("hold", f"new requests of {name} are held", service=name, until=until)
+    return {"hold": ids[0], **answers.named(names), "until": until, "generation": board.desired.generation}
+
+
+async def release(board: Switchboard, call: Call, names: Sequence[str]) -> Answer:
+    """Ends the holds of these services, those of cutovers as well."""
+    board.require_generation(call)
+    present = board.holds.present()
+    ids = tuple(present[name].id for name in names if name in present)
+    if not ids:
+        raise Conflict(f"{', '.join(names)}: nothing is held", generation=board.desired.generation)
+    answer = {
+        **answers.named(names),
+        "released": sum(board.engine.parked(name)[0] for name in names),
+        "generation": board.desired.generation,
+    }
+    if call.dry_run:
+        return {**answers.would("release-hold"), **answer}
+    board.holds.end(ids, f"released by {call.actor}")
+    await board.store.record(board.entry(call, "release-hold", names, "done"))
+    return answer

@@ -125,7 +125,14 @@ class Roster:
         self._resolver.set_names(name for state in states for name in _names(*state))
         self.members = self.members_of(self._config, self._desired)
         self._prober.set_targets(
-            Target(each.service, each.pool, each.address, config.services[each.service].health)
+            Target(
+                each.service,
+                each.pool,
+                each.address,
+                config.services[each.service].health,
+                config.services[each.service].policy.upstream_tls,
+                each.name,
+            )
             for config, desired in states
             for each in self.members_of(config, desired)
         )

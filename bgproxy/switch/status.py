@@ -8,7 +8,7 @@ from bgproxy.engines.base import Engine, Traffic
 from bgproxy.model import Health, Service, ServiceState, Upstream
 from bgproxy.shared_memory.counters import LATENCY_BOUNDS_US, RESPONSE_CLASSES, Totals
 from bgproxy.switch import compose
-from bgproxy.switch.answers import canary_json
+from bgproxy.switch.answers import canary_json, maintenance_json
 from bgproxy.switch.compose import Member
 from bgproxy.switch.drains import is_safe_to_stop
 from bgproxy.switch.roster import display
@@ -84,6 +84,7 @@ def _service(
             **{name: pools[idle][name] for name in ("in_flight", "tunnels", "safe_to_stop")},
         }
     requests, size = board.engine.parked(service.name)
+    own = board.engine.totals((service.name,))
     return {
         "service": service.name,
         "active": state.active,
@@ -91,9 +92,11 @@ def _service(
         "previous": state.previous,
         "generation": state.generation,
         "canary": canary_json(state.canary),
+        "maintenance": maintenance_json(state.maintenance),
         "hold": hold and {"id": hold.id, "until": hold.until, "parked": requests, "parked_bytes": size},
         "drain": drain,
-        "proxy_errors": board.engine.totals((service.name,)).requests,
+        "queued": own.queued,
+        "proxy_errors": own.requests,
         "pools": pools,
     }
 
@@ -136,6 +139,8 @@ def _upstream(board: Switchboard, member: Member, counted: Totals) -> Json:
         "in_flight": counted.in_flight,
         "requests": counted.requests,
         "failures": counted.connect_failed + counted.reset + counted.timed_out + counted.invalid,
+        "ejected": counted.ejected,
+        "ejections": counted.ejections,
     }
 
 
@@ -150,4 +155,6 @@ def _unresolved(upstream: Upstream) -> Json:
         "in_flight": 0,
         "requests": 0,
         "failures": 0,
+        "ejected": 0,
+        "ejections": 0,
     }

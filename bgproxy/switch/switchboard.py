@@ -13,26 +13,23 @@ import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Final
 
 import orjson
 
 from bgproxy.engines.base import Engine
-from bgproxy.errors import Conflict, NotHealthy
-from bgproxy.model import Config, Desired, Health, Match, Upstream
+from bgproxy.errors import Conflict
+from bgproxy.model import Config, Desired, Maintenance, Match, Upstream
 from bgproxy.observability.events import EventLog
 from bgproxy.state.base import ConfigText, HistoryEntry, StateStore, StoredResponse
-from bgproxy.switch import answers, compose, decide
+from bgproxy.switch import answers, compose, decide, holds, newcomers, proof, reconfiguration
 from bgproxy.switch.answers import Answer
 from bgproxy.switch.calls import Call, HoldLimits
+from bgproxy.switch.changes import change
 from bgproxy.switch.cutover import cut_over
 from bgproxy.switch.decide import Move
 from bgproxy.switch.drains import Drains
 from bgproxy.switch.holds import Holds
 from bgproxy.switch.roster import Roster
-
-# How long those who come into an active pool have to prove themselves, before the change is refused.
-INTRODUCTION_S: Final = 5.0
 
 
 class Switchboard:
@@ -126,18 +123,19 @@ class Switchboard:
         with self.claim(call, [name]):
             needs_proof = not force and bool(weight or match)
             if needs_proof and not call.dry_run:
-                await self.require_proof(call, "canary", planned)
-            refusal = self.refusal("canary", planned) if needs_proof else None
+                await proof.require(self, call, "canary", planned)
+            refusal = proof.refusal(self, "canary", planned) if needs_proof else None
             text = f"canary of {name}: {weight} % to {idle}" + (
                 f", and {len(match)} matches" if match else ""
             )
-            return await self._change(
+            return await change(
+                self,
                 call,
                 "canary",
-                name,
+                [name],
                 lambda desired: decide.with_canary(desired, name, weight, match),
                 lambda desired: {"canary": answers.canary_json(desired.services[name].canary)},
-                text,
+                lambda _: text,
                 to_pool=idle,
                 forced=force,
                 refusal=refusal,
@@ -145,13 +143,14 @@ class Switchboard:
 
     async def end_canary(self, call: Call, name: str) -> Answer:
         with self.claim(call, [name]):
-            return await self._change(
+            return await change(
+                self,
                 call,
                 "canary",
-                name,
+                [name],
                 lambda desired: decide.without_canary(desired, name),
                 lambda _: {"canary": None},
-                f"canary of {name} ended",
+                lambda _: f"canary of {name} ended",
             )
 
     # Pools
@@ -173,62 +172,64 @@ class Switchboard:
             return decide.with_pool(desired, service, pool_name, version, placed, force=force)
 
         with self.claim(call, [name]):
-            self._require_room(self.config, decided(self.desired))
+            newcomers.require_room(self, self.config, decided(self.desired))
             if pool_name == self.desired.services[name].active and not call.dry_run:
-                await self._introduce(self.config, decided(self.desired), refuse=False)
-            return await self._change(
+                await newcomers.introduce(self, self.config, decided(self.desired), refuse=False)
+            return await change(
+                self,
                 call,
                 "pool",
-                name,
+                [name],
                 decided,
                 lambda desired: {
                     "pool": pool_name,
                     "version": desired.services[name].pools[pool_name].version,
                 },
-                f"pool {pool_name} of {name} has {len(placed)} upstreams",
+                lambda _: f"pool {pool_name} of {name} has {len(placed)} upstreams",
                 to_pool=pool_name,
                 forced=force,
+            )
+
+    # Maintenance
+
+    async def begin_maintenance(self, call: Call, names: Sequence[str], maintenance: Maintenance) -> Answer:
+        """Every request gets a 503, also while nobody is healthy; a switch leaves it as it is."""
+
+        def decided(desired: Desired) -> Desired:
+            return decide.with_maintenance(self.config, desired, names, maintenance)
+
+        with self.claim(call, names):
+            return await change(
+                self,
+                call,
+                "maintenance",
+                names,
+                decided,
+                lambda _: {"services": [*names], "maintenance": answers.maintenance_json(maintenance)},
+                lambda name: f"{name} is in maintenance: retry after {maintenance.retry_after_s} s",
+            )
+
+    async def end_maintenance(self, call: Call, names: Sequence[str]) -> Answer:
+        with self.claim(call, names):
+            return await change(
+                self,
+                call,
+                "maintenance",
+                names,
+                lambda desired: decide.without_maintenance(desired, names),
+                lambda _: {"services": [*names], "maintenance": None},
+                lambda name: f"maintenance of {name} ended",
             )
 
     # Hold and drain
 
     async def hold(self, call: Call, names: Sequence[str], limits: HoldLimits) -> Answer:
         """Parks new requests until they are released, or the time or a limit is up."""
-        with self.claim(call, names):
-            self.holds.require_free(names)
-            if call.dry_run:
-                return {
-                    **answers.would("hold"),
-                    **answers.named(names),
-                    "generation": self.desired.generation,
-                }
-            await self.store.record(
-                self.entry(call, "hold", names, "done", detail=f"for {limits.timeout_s:g} s")
-            )
-            ids = self.holds.begin(names, limits)
-        until = time.time() + limits.timeout_s
-        asyncio.get_running_loop().call_later(limits.timeout_s, self.holds.end, ids, "its time is up")
-        for name in names:
-            self.events.add("hold", f"new requests of {name} are held", service=name, until=until)
-        return {"hold": ids[0], **answers.named(names), "until": until, "generation": self.desired.generation}
+        return await holds.hold(self, call, names, limits)
 
     async def release_hold(self, call: Call, names: Sequence[str]) -> Answer:
         """Lets parked requests go on to the pool that is active. Ends the hold of a cutover as well."""
-        self.require_generation(call)
-        present = self.holds.present()
-        ids = tuple(present[name].id for name in names if name in present)
-        if not ids:
-            raise Conflict(f"{', '.join(names)}: nothing is held", generation=self.desired.generation)
-        answer = {
-            **answers.named(names),
-            "released": sum(self.engine.parked(name)[0] for name in names),
-            "generation": self.desired.generation,
-        }
-        if call.dry_run:
-            return {**answers.would("release-hold"), **answer}
-        self.holds.end(ids, f"released by {call.actor}")
-        await self.store.record(self.entry(call, "release-hold", names, "done"))
-        return answer
+        return await holds.release(self, call, names)
 
     async def drain(self, call: Call, name: str, pool: str | None = None) -> Answer:
         """Ends what the idle pool still carries of upgraded connections now, not at the deadline."""
@@ -236,13 +237,14 @@ class Switchboard:
         pool = decide.drainable(self.desired, service, pool)
         now = time.time()
         with self.claim(call, [name]):
-            return await self._change(
+            return await change(
+                self,
                 call,
                 "drain",
-                name,
+                [name],
                 lambda desired: decide.drained_now(desired, name, now),
                 lambda _: {"pool": pool},
-                f"pool {pool} of {name} drains at once",
+                lambda _: f"pool {pool} of {name} drains at once",
                 from_pool=pool,
             )
 
@@ -262,97 +264,9 @@ class Switchboard:
         New upstreams of an active pool are proven before they carry traffic: refused with `NotHealthy` if
         nobody of a pool that serves now would be healthy afterwards.
         """
-        before = self.config
-        names = [*before.services, *(name for name in config.services if name not in before.services)]
-        with self.claim(call, names):
-            changed = answers.describe_changes(before, config)
-            if not changed:
-                return []
-            decide.require_active_pools(self.desired, config)
-            self._require_room(config, compose.reconcile(self.desired, config, before))
-            await self._introduce(config, compose.reconcile(self.desired, config, before), refuse=True)
-            entry = self.entry(call, "reload", tuple(config.services), "done", detail="; ".join(changed))
-            try:
-                if prepare is not None:
-                    await prepare()
-                async with self._commits:
-                    reconciled = compose.reconcile(self.desired, config, before)
-                    generation = self.desired.generation + 1
-                    await self._write(
-                        replace(reconciled, generation=generation), entry, config=(config, text)
-                    )
-            except BaseException:
-                self.roster.follow(self.config, self.desired)
-                raise
-        self.events.add("reload", f"configuration applied: {'; '.join(changed)}", generation=generation)
-        return changed
+        return await reconfiguration.reconfigure(self, call, config, text, prepare)
 
-    # Private: changes
-
-    def _require_room(self, config: Config, after: Desired) -> None:
-        """What cannot be published must not be committed."""
-        members = self.roster.members_of(config, after)
-        upstreams = [(each.service, each.pool, each.address) for each in members]
-        if not self.engine.has_room([*((name,) for name in config.services), *upstreams]):
-            raise Conflict(
-                f"{len(upstreams)} upstreams of {len(config.services)} services are more than the workers have "
-                "room to count: take fewer, or try again when requests to those that were removed have ended",
-                generation=self.desired.generation,
-            )
-
-    async def _introduce(self, config: Config, after: Desired, *, refuse: bool) -> None:
-        """Has those who come into an active pool checked first, so that it is never without anybody."""
-        stay = [name for name, state in after.services.items() if name in self.desired.services]
-        pools = [(name, after.services[name].active) for name in stay]
-        serving = {
-            (proof.service, proof.pool)
-            for proof in self.roster.proofs(pools)
-            if proof.health is Health.HEALTHY
-        }
-        try:
-            met = await self.roster.meet(config, after, pools, INTRODUCTION_S)
-            if refuse:
-                decide.require_somebody(met, serving)
-        except BaseException:
-            self.roster.follow(self.config, self.desired)
-            raise
-
-    async def _change(
-        self,
-        call: Call,
-        action: str,
-        name: str,
-        decided: Callable[[Desired], Desired],
-        described: Callable[[Desired], Answer],
-        text: str,
-        *,
-        from_pool: str | None = None,
-        to_pool: str | None = None,
-        forced: bool = False,
-        refusal: NotHealthy | None = None,
-    ) -> Answer:
-        """Commits and publishes a change of one service."""
-        started = time.monotonic()
-
-        def described_whole(after: Desired) -> Answer:
-            return {"service": name, **described(after)}
-
-        if call.dry_run:
-            after = decided(self.desired)
-            return {
-                **answers.would(action, refusal),
-                "generation": after.generation,
-                **described_whole(after),
-            }
-        entry = replace(
-            self.entry(call, action, [name], "done", detail=text),
-            from_pool=from_pool,
-            to_pool=to_pool,
-            forced=forced,
-        )
-        answer, _ = await self.commit(call, decided, entry, described_whole)
-        self.events.add(action, text, service=name, actor=call.actor, generation=answer["generation"])
-        return {**answer, "milliseconds": answers.milliseconds(time.monotonic() - started)}
+    # What a change is made of
 
     async def commit(
         self,
@@ -371,6 +285,14 @@ class Switchboard:
             stored = None if call.key is None else StoredResponse(*call.key, 200, orjson.dumps(answer))
             await self._write(after, entry, stored, held=held)
         return answer, time.monotonic() - started
+
+    async def commit_config(self, config: Config, text: ConfigText, entry: HistoryEntry) -> int:
+        """Puts another configuration into force, with what it makes of the newest state; its generation."""
+        async with self._commits:
+            after = compose.reconcile(self.desired, config, self.config)
+            generation = self.desired.generation + 1
+            await self._write(replace(after, generation=generation), entry, config=(config, text))
+        return generation
 
     async def _write(
         self,
@@ -430,31 +352,6 @@ class Switchboard:
                 f"the state is at generation {generation}, not {call.if_generation}: look at it and decide again",
                 generation=generation,
             )
-
-    def refusal(self, action: str, planned: Sequence[Move]) -> NotHealthy | None:
-        """Why the targets may not have traffic; None if they may."""
-        targets = [(move.service, move.target) for move in planned]
-        try:
-            decide.require_proof(self.roster.proofs(targets), targets, rollback=action == "rollback")
-        except NotHealthy as refusal:
-            refusal.extra["generation"] = self.desired.generation
-            return refusal
-        return None
-
-    async def require_proof(self, call: Call, action: str, planned: Sequence[Move]) -> None:
-        refusal = self.refusal(action, planned)
-        if refusal is None:
-            return
-        names = [move.service for move in planned]
-        entry = self.entry(call, action, names, "refused", detail=refusal.detail, planned=planned)
-        await self.store.record(entry)
-        self.events.add(
-            action,
-            f"{action} of {', '.join(names)} refused: {refusal.detail}",
-            service=names[0] if len(names) == 1 else None,
-            outcome="refused",
-        )
-        raise refusal
 
     def entry(
         self,

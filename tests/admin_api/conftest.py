@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 
 import pytest
 import uvloop
 
-from bgproxy.model import Admin
+from bgproxy.model import Admin, Config, Mirror
 
 from .server import TOKENS, Server, serving
 
@@ -34,4 +35,17 @@ async def shop() -> AsyncIterator[Server]:
 async def guarded() -> AsyncIterator[Server]:
     """One service, and a token for each role."""
     async with serving(admin=Admin(tokens=TOKENS)) as server:
+        yield server
+
+
+@pytest.fixture
+async def mirroring() -> AsyncIterator[Server]:
+    """One service, of which every fourth request is copied to the idle pool."""
+
+    def change(config: Config) -> Config:
+        web = config.services["web"]
+        policy = replace(web.policy, mirror=Mirror(share=0.25))
+        return replace(config, services={**config.services, "web": replace(web, policy=policy)})
+
+    async with serving(change=change) as server:
         yield server

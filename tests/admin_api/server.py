@@ -45,6 +45,12 @@ class Server:
     refusal: str | None = None  # of an upgrade
     answered: set[tuple[str, str, int]] = field(default_factory=set)  # method, path as documented, status
 
+    @contextlib.asynccontextmanager
+    async def again(self) -> AsyncIterator[Server]:
+        """The same API behind another server, with the settings of this moment."""
+        async with listening(self.desk) as url:
+            yield replace(self, url=url)
+
     async def call(
         self,
         method: str,
@@ -95,6 +101,17 @@ def validate(value: Any, schema: dict[str, Any]) -> None:
 
 
 @contextlib.asynccontextmanager
+async def listening(desk: Desk) -> AsyncIterator[str]:
+    runner = app.runner(desk, shutdown_timeout_s=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+@contextlib.asynccontextmanager
 async def serving(
     services: tuple[str, ...] = ("web",),
     *,
@@ -115,16 +132,10 @@ async def serving(
             return server.refusal
 
         desk = Desk(below.board, 4711, [("public", "0.0.0.0:80", "127.0.0.1:8080", False)], reload, upgrade)
-        runner = web.AppRunner(app.build(desk), access_log=None, shutdown_timeout=0.1)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        port = runner.addresses[0][1]
-        async with aiohttp.ClientSession() as session:
-            server = Server(below, desk, f"http://127.0.0.1:{port}", session)
+        async with listening(desk) as url, aiohttp.ClientSession() as session:
+            server = Server(below, desk, url, session)
             try:
                 yield server
             finally:
                 below.events.close()
                 await session.close()
-                await runner.cleanup()

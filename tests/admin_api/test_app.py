@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
+from dataclasses import replace
+from types import SimpleNamespace
 
 import aiohttp
 import pytest
 
-from bgproxy.admin_api.app import BODY_BYTES, KEY_CHARACTERS
+from bgproxy.admin_api import app
+from bgproxy.admin_api.app import KEY_CHARACTERS
 from bgproxy.admin_api.routes import CHANGES, VIEWS, ChangeRoute, ViewRoute
-from bgproxy.model import Role
+from bgproxy.model import Admin, Role
 
-from .server import Server
+from .server import TOKENS, Server, serving
 
+SLOW = Admin(requests_per_s=1.0)
 ORDER = [Role.VIEWER, Role.OPERATOR, Role.ADMIN]
 
 
@@ -88,6 +92,66 @@ async def test_a_browser_cannot_be_made_to_call_for_somebody_else(
     assert api.stage.active() == "blue"
 
 
+# How often
+
+
+@pytest.fixture
+def stopped_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine is, no bucket fills."""
+    monkeypatch.setattr(app, "time", SimpleNamespace(monotonic=lambda: 1000.0))
+
+
+@pytest.mark.usefixtures("stopped_clock")
+async def test_more_calls_than_are_allowed_are_told_when_to_come_back() -> None:
+    async with serving(admin=SLOW) as api:
+        answers = [await api.call("GET", "/admin/services") for _ in range(3)]
+        assert [each.status for each in answers] == [200, 200, 429]
+        assert answers[-1].json["type"] == "urn:bgproxy:problem:too-many-calls"
+        assert answers[-1].headers["Retry-After"] == str(answers[-1].json["retry_after"]) == "1"
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/admin/nothing", "/admin/openapi.json"])
+@pytest.mark.usefixtures("stopped_clock")
+async def test_every_call_counts(path: str) -> None:
+    async with serving(admin=SLOW) as api:
+        for _ in range(2):
+            assert (await api.call("GET", path)).status != 429
+        assert (await api.call("GET", path)).status == 429
+        assert (await api.call("POST", "/admin/switch")).status == 429
+        assert api.stage.active() == "blue"
+
+
+@pytest.mark.usefixtures("stopped_clock")
+async def test_whether_bgproxy_lives_can_always_be_asked() -> None:
+    async with serving(admin=SLOW) as api:
+        for _ in range(10):
+            await api.call("GET", "/metrics")
+        assert (await api.call("GET", "/healthz")).status == 200
+        assert (await api.call("GET", "/readyz")).status == 200
+
+
+@pytest.mark.usefixtures("stopped_clock")
+async def test_tokens_cannot_be_tried_out() -> None:
+    """Once a client is over the limit, not even the right one is looked at."""
+    async with serving(admin=replace(SLOW, requests_per_s=10.0, tokens=TOKENS)) as api:
+        wrong = {"Authorization": "Bearer wrong"}
+        assert [(await api.call("GET", "/metrics", headers=wrong)).status for _ in range(3)] == [
+            401,
+            401,
+            429,
+        ]
+        assert (await api.call("GET", "/metrics", role=Role.ADMIN)).status == 429
+        assert (await api.call("GET", "/healthz")).status == 200
+
+
+@pytest.mark.usefixtures("stopped_clock")
+async def test_a_token_whose_role_does_not_suffice_is_no_failure() -> None:
+    async with serving(admin=replace(SLOW, requests_per_s=5.0, tokens=TOKENS)) as api:
+        for _ in range(9):
+            assert (await api.call("POST", "/admin/switch", role=Role.VIEWER)).status == 403
+        assert (await api.call("GET", "/metrics", role=Role.VIEWER)).status == 200
+
+
 # Bodies
 
 
@@ -131,8 +195,8 @@ async def test_an_empty_body_is_enough_where_the_answer_is_obvious(api: Server, 
 
 
 async def test_a_body_that_is_too_large_is_not_read(api: Server) -> None:
-    answer = await api.call("POST", "/admin/switch", data=io.BytesIO(b" " * (BODY_BYTES + 1)))
-    assert answer.status == 413
+    answer = await api.call("POST", "/admin/switch", data=io.BytesIO(b" " * (Admin().body_bytes + 1)))
+    assert (answer.status, answer.json["type"]) == (413, "urn:bgproxy:problem:too-large")
 
 
 async def test_a_body_needs_no_content_type(api: Server) -> None:

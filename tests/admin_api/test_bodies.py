@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from bgproxy.admin_api import bodies
 from bgproxy.admin_api.routes import CHANGES
-from bgproxy.model import Match, Upstream
+from bgproxy.model import Maintenance, Match, Upstream
 from bgproxy.switch.calls import HoldLimits
 
 HOLD = HoldLimits()
@@ -38,6 +38,22 @@ def test_a_hold_is_a_duration_or_all_of_its_limits(given: Any, limits: HoldLimit
 def test_a_hold_is_bounded(given: Any) -> None:
     with pytest.raises(ValidationError):
         bodies.SwitchRequest.model_validate({"hold": given})
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [(None, 60), ("10m", 600), ("24h", 86400), (1, 1), (1.2, 2), ("1ms", 1)],
+)
+def test_clients_are_told_whole_seconds(given: Any, seconds: int) -> None:
+    """RFC 9110 section 10.2.3."""
+    sent = {} if given is None else {"retry_after": given}
+    assert bodies.MaintenanceRequest.model_validate(sent).maintenance() == Maintenance(seconds)
+
+
+@pytest.mark.parametrize("given", ["0s", -1, "never", "25h", "soon", True, None, "1e400", float("nan")])
+def test_a_maintenance_says_when_to_come_back(given: Any) -> None:
+    with pytest.raises(ValidationError):
+        bodies.MaintenanceRequest.model_validate({"retry_after": given})
 
 
 @pytest.mark.parametrize(

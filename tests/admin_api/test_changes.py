@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from bgproxy.model import Health
+from bgproxy.model import Health, Maintenance
 from tests.switch.stage import of_health
 
 from .server import Server
@@ -120,6 +120,54 @@ async def test_the_canary_that_ends_is_named_in_the_query_or_the_body(shop: Serv
     else:
         answer = await shop.call("DELETE", "/admin/canary", {"service": "api"})
     assert (answer.status, answer.json["service"]) == (200, "api")
+
+
+async def test_maintenance(api: Server) -> None:
+    answer = await api.call("PUT", "/admin/maintenance", {"retry_after": "10m", "reason": "moving"})
+    assert (answer.json["service"], answer.json["generation"]) == ("web", 2)
+    assert answer.json["maintenance"] == {"retry_after": 600, "reason": "moving"}
+    assert api.stage.worker.service().maintenance == Maintenance(600, "moving")
+    assert (await api.stage.store.history())[0].reason == "moving"
+    assert (await api.call("POST", "/admin/switch")).json["to"] == "green"
+    assert api.stage.worker.service().maintenance == Maintenance(600, "moving")
+    ended = await api.call("DELETE", "/admin/maintenance", {"reason": "done"})
+    assert (ended.status, ended.json["maintenance"]) == (200, None)
+    assert api.stage.worker.service().maintenance is None
+    assert (await api.call("DELETE", "/admin/maintenance")).status == 409
+
+
+async def test_a_maintenance_needs_nothing_said_and_nobody_healthy(api: Server) -> None:
+    await api.stage.fail("web/blue/0", "web/green/0")
+    assert (await api.call("PUT", "/admin/maintenance")).status == 200
+    assert api.stage.worker.service().maintenance == Maintenance(60, "")
+
+
+async def test_a_maintenance_is_guarded_as_every_change_is(api: Server) -> None:
+    dry = await api.call("PUT", "/admin/maintenance", {"dry_run": True})
+    assert (dry.json["would"], dry.json["allowed"]) == ("maintenance", True)
+    assert (await api.call("PUT", "/admin/maintenance", {"if_generation": 9})).status == 409
+    assert api.stage.worker.service().maintenance is None
+    key = {"Idempotency-Key": "k"}
+    await api.call("PUT", "/admin/maintenance", headers=key)
+    await api.call("DELETE", "/admin/maintenance")
+    again = await api.call("PUT", "/admin/maintenance", headers=key)
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert api.stage.worker.service().maintenance is None
+
+
+@pytest.mark.parametrize("way", ["query", "body"])
+async def test_a_group_is_maintained_as_one(shop: Server, way: str) -> None:
+    answer = await shop.call("PUT", "/admin/maintenance", {"group": "all"})
+    assert answer.json["services"] == ["web", "api"]
+    assert all(shop.stage.worker.service(name).maintenance for name in ("web", "api"))
+    if way == "query":
+        ended = await shop.call("DELETE", "/admin/maintenance?group=all")
+    else:
+        ended = await shop.call("DELETE", "/admin/maintenance", {"group": "all"})
+    assert ended.json["services"] == ["web", "api"]
+    assert not any(shop.stage.worker.service(name).maintenance for name in ("web", "api"))
+    assert (await shop.call("PUT", "/admin/maintenance", {"service": "web", "group": "all"})).status == 422
+    assert (await shop.call("DELETE", "/admin/maintenance?service=x")).status == 404
 
 
 async def test_hold_and_release(shop: Server) -> None:

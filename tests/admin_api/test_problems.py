@@ -7,7 +7,9 @@ import pytest
 from aiohttp import web
 
 from bgproxy.admin_api.access import Forbidden, Unauthenticated
+from bgproxy.admin_api.content import TooLarge, TooSlow
 from bgproxy.admin_api.problems import plain_problem, problem
+from bgproxy.admin_api.throttle import TooManyCalls
 from bgproxy.errors import (
     ConfigError,
     Conflict,
@@ -40,6 +42,9 @@ def members(response: web.Response) -> dict[str, Any]:
         (StateError, 503, "state-error"),
         (Forbidden, 403, "forbidden"),
         (Unauthenticated, 401, "unauthenticated"),
+        (TooLarge, 413, "too-large"),
+        (TooSlow, 408, "too-slow"),
+        (TooManyCalls, 429, "too-many-calls"),
     ],
 )
 def test_every_error_has_a_type_of_its_own(error: type[ControlError], status: int, kind: str) -> None:
@@ -56,6 +61,12 @@ def test_every_error_has_a_type_of_its_own(error: type[ControlError], status: in
 def test_who_needs_a_token_is_told_the_scheme() -> None:
     assert problem(Unauthenticated("x")).headers["WWW-Authenticate"] == "Bearer"
     assert "WWW-Authenticate" not in problem(Forbidden("x")).headers
+
+
+def test_who_calls_too_often_is_told_when_to_come_back() -> None:
+    answer = problem(TooManyCalls("x", retry_after=7))
+    assert (answer.headers["Retry-After"], members(answer)["retry_after"]) == ("7", 7)
+    assert "Retry-After" not in problem(StateError("x")).headers
 
 
 def test_a_configuration_error_has_a_row_for_each_problem() -> None:

@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 import bgproxy
 from bgproxy.observability import metrics
 from bgproxy.observability.reference import ONE_OF_EACH
-from bgproxy.shared_memory.counters import RESPONSES
+from bgproxy.shared_memory.counters import QUEUED, RESPONSES, count_ejection
 
 from .server import Server, serving
 
@@ -80,11 +80,11 @@ async def test_without_a_worker_nobody_is_ready(api: Server, monkeypatch: pytest
     assert (answer.status, answer.json["reasons"]) == (503, ["no worker serves"])
 
 
-async def test_metrics_are_what_is_documented_and_what_was_counted(api: Server) -> None:
-    await api.call("POST", "/admin/switch")
-    view = api.stage.worker.service().active.upstreams[0]
-    api.stage.worker.cells(view.slot, view.tag)[RESPONSES + 2] = 41
-    answer = await api.call("GET", "/metrics")
+async def test_metrics_are_what_is_documented_and_what_was_counted(mirroring: Server) -> None:
+    await mirroring.call("POST", "/admin/switch")
+    view = mirroring.stage.worker.service().active.upstreams[0]
+    mirroring.stage.worker.cells(view.slot, view.tag)[RESPONSES + 2] = 41
+    answer = await mirroring.call("GET", "/metrics")
     assert answer.headers["Content-Type"].startswith("text/plain; version=")
     families = {each.name: each for each in text_string_to_metric_families(answer.text)}
     told = {each.name for family in families.values() for each in family.samples}
@@ -106,3 +106,18 @@ async def test_metrics_tell_the_canary() -> None:
         await api.call("PUT", "/admin/canary", {"weight": 30})
         text = (await api.call("GET", "/metrics")).text
         assert 'bgproxy_pool_weight_percent{pool="green",service="web"} 30.0' in text
+
+
+async def test_metrics_tell_the_maintenance_and_what_waits_or_is_left_out(api: Server) -> None:
+    view = api.stage.worker.service()
+    upstream = view.active.upstreams[0]
+    api.stage.worker.cells(view.slot, view.tag)[QUEUED] = 3
+    count_ejection(api.stage.worker.cells(upstream.slot, upstream.tag), ejected=True)
+    before = (await api.call("GET", "/metrics")).text
+    assert 'bgproxy_maintenance{service="web"} 0.0' in before
+    assert 'bgproxy_queued_requests{service="web"} 3.0' in before
+    labels = f'{{pool="blue",service="web",upstream="{upstream.name}"}}'
+    assert f"bgproxy_upstream_ejected{labels} 1.0" in before
+    assert f"bgproxy_upstream_ejections_total{labels} 1.0" in before
+    await api.call("PUT", "/admin/maintenance")
+    assert 'bgproxy_maintenance{service="web"} 1.0' in (await api.call("GET", "/metrics")).text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socketserver
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,7 +51,9 @@ def sse(*events: dict[str, Any]) -> bytes:
 
 
 @contextmanager
-def serving(admin: Admin, socket_path: Path | None = None, port: int = 0) -> Iterator[Admin]:
+def serving(
+    admin: Admin, socket_path: Path | None = None, port: int = 0, tls: ssl.SSLContext | None = None
+) -> Iterator[Admin]:
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class names it so
             pass
@@ -86,7 +89,9 @@ def serving(admin: Admin, socket_path: Path | None = None, port: int = 0) -> Ite
         admin.url = f"unix:{socket_path}"
     else:
         server = Server(("127.0.0.1", port), Handler)
-        admin.url = f"http://127.0.0.1:{server.server_address[1]}"
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
+        admin.url = f"{'https' if tls else 'http'}://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=lambda: server.serve_forever(poll_interval=0.01))
     thread.start()
     try:

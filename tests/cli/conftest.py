@@ -18,7 +18,8 @@ PROGRAM = [sys.executable, "-m", "bgproxy.cli.main"]
 
 @pytest.fixture(autouse=True)
 def _no_settings_of_the_developer(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("BGPROXY_ADMIN", "BGPROXY_TOKEN", "NO_COLOR", "FORCE_COLOR", "COLUMNS"):
+    ours = ("BGPROXY_ADMIN", "BGPROXY_TOKEN", "BGPROXY_CA", "BGPROXY_CERT", "BGPROXY_KEY")
+    for name in (*ours, "NO_COLOR", "FORCE_COLOR", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
 
 

@@ -84,6 +84,11 @@ def test_a_switch_is_refused_with_reasons_and_forced(bgproxy: Bgproxy) -> None:
             ["hold", "--timeout", "30s", "--max-requests", "5", "--max-bytes", "1MiB"],
             "web: new requests are held",
         ),
+        (
+            ["maintenance", "on", "web", "--retry-after", "10m", "--reason", "moving"],
+            'web: maintenance: 503, retry after 600 s, "moving"  generation ',
+        ),
+        (["maintenance", "off", "--group", "shop"], "web: no maintenance  generation "),
         (["release-hold"], "web: 0 held requests released  generation "),
         (["drain"], "web: upgraded connections of "),
         (
@@ -102,7 +107,7 @@ def test_each_answer_is_understood(bgproxy: Bgproxy, arguments: list[str], shown
 
 
 def test_dry_runs_and_events_are_understood(bgproxy: Bgproxy) -> None:
-    for change in (["canary", "--weight", "5"], ["hold"], ["drain"]):
+    for change in (["canary", "--weight", "5"], ["maintenance", "on"], ["hold"], ["drain"]):
         result = bgproxy(*change, "--dry-run")
         assert result.stdout.startswith("would "), result.output
     assert bgproxy("events").exit_code == 0

@@ -29,9 +29,10 @@ def test_an_unhealthy_target_is_named_upstream_by_upstream_with_what_to_do() -> 
     ]
 
 
-def test_only_what_a_restart_can_cause_is_passing() -> None:
-    passing = {status: failure.from_problem({"status": status}).passing for status in (401, 409, 500, 503)}
-    assert passing == {401: False, 409: False, 500: True, 503: True}
+def test_only_a_restart_and_too_many_calls_are_passing() -> None:
+    statuses = (401, 409, 429, 500, 503)
+    passing = {status: failure.from_problem({"status": status}).passing for status in statuses}
+    assert passing == {401: False, 409: False, 429: True, 500: True, 503: True}
     assert failure.Unreachable({}).passing
 
 

@@ -62,6 +62,23 @@ def test_hold_drain_and_own_errors_are_shown_while_there_are_any() -> None:
     assert "4 errors of bgproxy's own" in lines
 
 
+def test_a_maintenance_and_a_queue_are_shown_while_they_last() -> None:
+    maintenance = {"retry_after": 60, "reason": "moving\x1b[2J"}
+    lines = shown(status(service(maintenance=maintenance, queued=3)))
+    assert 'maintenance: 503, retry after 60 s, "moving�[2J"' in lines
+    assert "3 requests queued: upstreams are busy" in lines
+    quiet = "\n".join(shown(status(service(maintenance=None, queued=0))))
+    assert "maintenance" not in quiet
+    assert "queued" not in quiet
+
+
+def test_an_upstream_that_is_ejected_says_by_how_many_workers() -> None:
+    pools = {"blue": pool(upstream("b:1", ejected=1, ejections=7)), "green": pool()}
+    lines = "\n".join(shown(status(service(pools=pools))))
+    assert "● b:1 healthy, ejected by 1 of 2 workers 3 min" in lines
+    assert "ejected" not in "\n".join(shown(status()))
+
+
 def test_errors_are_a_number_and_a_share() -> None:
     pools = {"blue": pool(upstream("b:1"), **responses(1000, 5)), "green": pool()}
     lines = shown(status(service(pools=pools)))

@@ -14,6 +14,7 @@ from bgproxy.model import (
     Snapshot,
     UpstreamView,
 )
+from bgproxy.shared_memory.mirrors import Mirrored, MirrorTotals
 from tests.support.views import service_view
 
 PATIENCE_S = 10.0
@@ -108,6 +109,8 @@ class EngineContract:
         assert field.engine.totals(("nobody",)).requests == 0
         assert field.engine.ended_holds() == set()
         assert field.engine.parked("web") == (0, 0)
+        assert field.engine.mirror_totals("nobody") == MirrorTotals()
+        assert field.engine.mirrored("nobody") == Mirrored(MirrorTotals(), [], [])
 
     async def test_news_come_when_traffic_changes(self, field: Field) -> None:
         field.engine.apply(snapshot(1, BLUE, GREEN))

@@ -25,6 +25,7 @@ from bgproxy.shared_memory.counters import (
     WorkerBlock,
 )
 from bgproxy.shared_memory.layout import RECORDS, SharedMemory
+from bgproxy.shared_memory.mirrors import MIRRORED, MirrorWriter
 from bgproxy.shared_memory.wake import Bell
 
 from .contract import BLUE, GREEN, PATIENCE_S, EngineContract, pool, snapshot
@@ -202,6 +203,19 @@ class TestEmbedded(EngineContract):
         field.workers[0].cells[PID] = 0
         assert field.engine.accepted() == 20
         assert len(field.engine.workers()) == 1
+
+    async def test_mirrors_are_summed_over_the_workers(self, field: EmbeddedField) -> None:
+        field.engine.apply(snapshot(1, BLUE, GREEN, "other"))
+        web = next(each for each in field.now.services if each.name == "web")
+        for index in (0, 1):
+            writer = MirrorWriter(field.memory, index)
+            writer.tally(web.slot, web.tag)[MIRRORED] = 3
+            writer.sample(web.tag, 1, 2)
+            writer.difference(web.tag, b"{}")
+        assert field.engine.mirror_totals("web").mirrored == 6
+        assert field.engine.mirror_totals("other").mirrored == 0
+        found = field.engine.mirrored("web")
+        assert (found.totals.mirrored, found.samples, found.differences) == (6, [(1, 2)] * 2, [b"{}"] * 2)
 
     async def test_holds_are_told_by_workers(self, field: EmbeddedField) -> None:
         field.engine.apply(snapshot(1, BLUE, GREEN, "other"))

@@ -4,7 +4,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from itertools import pairwise
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
@@ -13,7 +13,7 @@ from bgproxy.health.checks import Checker
 from bgproxy.health.prober import Prober, Target, TargetKey, Transition
 from bgproxy.health.schedule import FIRST_CHECKS_APART_S
 from bgproxy.health.thresholds import CheckResult, HealthState
-from bgproxy.model import Health, HealthCheck
+from bgproxy.model import Health, HealthCheck, UpstreamTls
 
 from .doubles import Answering, Serve, Told
 
@@ -38,7 +38,9 @@ class Scripted(Checker):
         self.running: dict[str, int] = {}
         self.most_at_once = 0
 
-    async def run(self, address: str, check: HealthCheck) -> CheckResult:
+    async def run(
+        self, address: str, check: HealthCheck, tls: UpstreamTls | None = None, name: str = ""
+    ) -> CheckResult:
         self.starts.setdefault(address, []).append(asyncio.get_running_loop().time())
         self.running[address] = self.running.get(address, 0) + 1
         self.most_at_once = max(self.most_at_once, sum(self.running.values()))
@@ -179,6 +181,16 @@ async def test_a_changed_check_keeps_the_health_and_is_used_at_once(bench: Bench
     bench.prober.set_targets([target(check=changed)])
     assert bench.state() == before
     assert await bench.checker.started.get() == (ADDRESS, changed)
+
+
+@pytest.mark.parametrize("other", [{"tls": UpstreamTls(verify=False)}, {"name": "app.internal:8443"}])
+async def test_a_target_that_is_verified_in_another_way_is_checked_anew(
+    bench: Bench, other: dict[str, Any]
+) -> None:
+    bench.prober.set_targets([target(check=RARE)])
+    await bench.probes(ADDRESS, 1)
+    bench.prober.set_targets([replace(target(check=RARE), **other)])
+    assert await bench.checker.started.get() == (ADDRESS, RARE)
 
 
 async def test_an_unchanged_target_is_left_alone(bench: Bench) -> None:

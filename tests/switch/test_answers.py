@@ -1,11 +1,25 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 
 from bgproxy.errors import Conflict
-from bgproxy.model import Admin, Canary, Config, Match, Pool, Role, Service, Token
+from bgproxy.model import (
+    AccessLog,
+    Admin,
+    Canary,
+    Config,
+    Listener,
+    Maintenance,
+    Match,
+    Policy,
+    Pool,
+    Role,
+    Service,
+    Token,
+)
 from bgproxy.switch import answers
 from bgproxy.switch.decide import Move
 
@@ -21,6 +35,12 @@ def test_a_canary_is_told_as_it_was_asked_for() -> None:
         "salt": "salt",
     }
     assert answers.canary_json(None) is None
+
+
+def test_a_maintenance_is_told_as_it_was_asked_for() -> None:
+    told = answers.maintenance_json(Maintenance(90, "moving"))
+    assert told == {"retry_after": 90, "reason": "moving"}
+    assert answers.maintenance_json(None) is None
 
 
 def test_the_way_of_one_service_is_told_in_short_as_well() -> None:
@@ -49,6 +69,34 @@ def test_a_dry_run_has_a_refusal_or_is_allowed() -> None:
     assert (refused["allowed"], refused["refusal"]) == (False, "no")
 
 
+def test_every_part_of_a_configuration_that_can_be_reloaded_is_told() -> None:
+    """Or else a reload of it alone would do nothing. The others need a restart, and are refused before."""
+    fixed = {"state_backend", "state_path", "resolve_interval_s"}
+    other: Any = {"other": WEB}
+    for part in fields(Config):
+        after = replace(CONFIG, **{part.name: other})
+        assert bool(answers.describe_changes(CONFIG, after)) is (part.name not in fixed), part.name
+
+
+@pytest.mark.parametrize("setting", [each.name for each in fields(Policy)])
+def test_every_setting_of_a_policy_counts(setting: str) -> None:
+    other: Any = "other"
+    service = replace(WEB, policy=replace(WEB.policy, **{setting: other}))
+    assert answers.describe_changes(CONFIG, replace(CONFIG, services={"web": service})) == [
+        "service web changed"
+    ]
+
+
+@pytest.mark.parametrize("setting", [each.name for each in fields(Listener)])
+def test_every_setting_of_a_listener_counts(setting: str) -> None:
+    other: Any = "other"
+    before = Listener("public", "0.0.0.0:80")
+    after = replace(before, **{setting: other})
+    assert answers.describe_changes(
+        replace(CONFIG, listeners=(before,)), replace(CONFIG, listeners=(after,))
+    ) == ["listeners changed"]
+
+
 @pytest.mark.parametrize(
     ("after", "told"),
     [
@@ -64,6 +112,7 @@ def test_a_dry_run_has_a_refusal_or_is_allowed() -> None:
             replace(CONFIG, shutdown_timeout_s=1.0, workers=9),
             ["workers changed", "shutdown.timeout changed"],
         ),
+        (replace(CONFIG, access_log=AccessLog()), ["access_log changed"]),
     ],
 )
 def test_changes_of_the_configuration_are_told_in_words_and_without_values(

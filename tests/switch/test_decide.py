@@ -5,7 +5,18 @@ from dataclasses import replace
 import pytest
 
 from bgproxy.errors import Conflict, Invalid, NotFound, NotHealthy
-from bgproxy.model import Canary, Config, Desired, Health, Match, Pool, Service, ServiceState, Upstream
+from bgproxy.model import (
+    Canary,
+    Config,
+    Desired,
+    Health,
+    Maintenance,
+    Match,
+    Pool,
+    Service,
+    ServiceState,
+    Upstream,
+)
 from bgproxy.switch import decide
 from bgproxy.switch.decide import Move, Proof
 
@@ -162,6 +173,21 @@ def test_a_canary_of_one_release_keeps_its_salt() -> None:
     assert second.services["web"].canary == Canary(50, match, canary.salt)
     assert decide.with_canary(DESIRED, "web", 1, ()) != first
     assert second.services["api"] is DESIRED.services["api"]
+
+
+def test_a_maintenance_makes_one_generation_of_all_its_services_and_changes_nothing_else() -> None:
+    before = Desired(4, {"web": ServiceState("green", "blue", Canary(5)), "api": ServiceState("blue")})
+    after = decide.with_maintenance(TWO, before, ["web", "api"], Maintenance(9))
+    assert after == Desired(
+        5,
+        {
+            "web": ServiceState("green", "blue", Canary(5), maintenance=Maintenance(9), generation=5),
+            "api": ServiceState("blue", maintenance=Maintenance(9), generation=5),
+        },
+    )
+    ended = decide.without_maintenance(after, ["api"])
+    assert ended.services["api"] == ServiceState("blue", generation=6)
+    assert ended.services["web"] == after.services["web"]
 
 
 def test_the_end_of_a_canary() -> None:

@@ -2,15 +2,17 @@ from __future__ import annotations
 
 import pytest
 
-from bgproxy.model import Match
+from bgproxy.model import Maintenance, Match
 from bgproxy.shared_memory.counters import (
     HISTOGRAM,
     LATENCY_BOUNDS_US,
     LATENCY_BUCKETS,
+    QUEUED,
     RESET,
     RESPONSES,
     TIMED_OUT,
     bucket_of,
+    count_ejection,
 )
 from bgproxy.switch import status
 from bgproxy.switch.calls import HoldLimits
@@ -86,6 +88,26 @@ async def test_canary_hold_and_drain(web: Stage) -> None:
     told = web_status(web)
     assert told["canary"]["weight"] == 5
     assert told["canary"]["match"] == [{"header": "a", "value": "b"}]
+
+
+async def test_maintenance(web: Stage) -> None:
+    assert web_status(web)["maintenance"] is None
+    await web.board.begin_maintenance(CALL, ["web"], Maintenance(90, "moving"))
+    assert web_status(web)["maintenance"] == {"retry_after": 90, "reason": "moving"}
+
+
+async def test_upstreams_that_are_ejected_and_requests_that_wait(web: Stage) -> None:
+    view = web.worker.service()
+    upstream = view.active.upstreams[0]
+    count_ejection(web.worker.cells(upstream.slot, upstream.tag), ejected=True)
+    web.worker.cells(view.slot, view.tag)[QUEUED] = 3
+    told = web_status(web)
+    assert told["queued"] == 3
+    (blue,) = told["pools"]["blue"]["upstreams"]
+    assert (blue["health"], blue["ejected"], blue["ejections"]) == ("healthy", 1, 1)
+    count_ejection(web.worker.cells(upstream.slot, upstream.tag), ejected=False)
+    (blue,) = web_status(web)["pools"]["blue"]["upstreams"]
+    assert (blue["ejected"], blue["ejections"]) == (0, 1)
 
 
 async def test_a_pool_that_carries_a_canary_is_not_safe_to_stop(web: Stage) -> None:

@@ -15,12 +15,20 @@ from bgproxy.cli.options import global_options
 from bgproxy.cli.session import Session, console
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from bgproxy.cli.sse import Event
 
 RETRY_S = 1.0
 
 _service = click.argument(
     "service", required=False, shell_complete=complete_services, help="Only this one; without it, all."
+)
+_one_service = click.argument(
+    "service",
+    required=False,
+    shell_complete=complete_services,
+    help="May be left out where there is one service only.",
 )
 
 
@@ -83,6 +91,26 @@ def events(session: Session, /, *, follow: bool) -> None:
     except KeyboardInterrupt:
         if not follow:
             raise
+
+
+@click.command()
+@_one_service
+@global_options()
+@click.pass_obj
+def mirror(session: Session, /, *, service: str | None) -> None:
+    """Show what the idle pool would have answered differently.
+
+    For a service with a `mirror`: how its copies went, how fast both pools answered, and the last differences, the
+    newest first. Paths and kinds of values are told, never the values.
+    """
+    answer = session.client.get("/admin/mirror", service=service)
+
+    def view() -> RenderableType:
+        from bgproxy.cli.mirror_view import mirror_view  # noqa: PLC0415 - rich takes 50 ms
+
+        return mirror_view(answer)
+
+    session.show(answer, view)
 
 
 # Private

@@ -19,6 +19,7 @@ from bgproxy.cli.options import (
     change_options,
     global_options,
     group_option,
+    guard_options,
     members,
     service_argument,
     service_or_group,
@@ -160,6 +161,53 @@ def canary(
             "PUT", "/admin/canary", {**body, "weight": weight or 0, "match": rules, "force": force or None}
         )
     session.changed(answer, lines.canaried)
+
+
+@click.group()
+def maintenance() -> None:
+    """Turn requests away while there is nothing to serve them with."""
+
+
+@maintenance.command(
+    "on",
+    cls=Command,
+    examples=('bgproxy maintenance on web --retry-after 10m --reason "We are moving; back at nine."',),
+)
+@service_argument
+@group_option
+@click.option(
+    "--retry-after",
+    type=Duration(),
+    default="60s",
+    show_default=True,
+    help="When clients are told to come back.",
+)
+@click.option("--reason", metavar="TEXT", help="Why; kept in the history, and shown to clients.")
+@guard_options
+@global_options()
+@click.pass_obj
+def begin_maintenance(
+    session: Session, /, *, service: str | None, group: str | None, retry_after: str, **change: Any
+) -> None:
+    """Answer every request with 503 and Retry-After, except previews of the idle pool.
+
+    Works whatever the health of the pools. It lasts until `bgproxy maintenance off`, also across switches,
+    reloads and restarts.
+    """
+    body = {**service_or_group(service, group), "retry_after": retry_after, **members(change)}
+    session.changed(session.client.send("PUT", "/admin/maintenance", body), lines.maintained)
+
+
+@maintenance.command("off")
+@service_argument
+@group_option
+@change_options
+@global_options()
+@click.pass_obj
+def end_maintenance(session: Session, /, *, service: str | None, group: str | None, **change: Any) -> None:
+    """Serve requests again, from the answer on."""
+    body = {**service_or_group(service, group), **members(change)}
+    session.changed(session.client.send("DELETE", "/admin/maintenance", body), lines.maintained)
 
 
 @click.command()

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from tests.cli.admin import Admin, serving, sse
 from tests.cli.conftest import Run
 from tests.cli.examples import event, service, status
+from tests.cli.test_mirror_view import answer
 
 Start = Callable[..., subprocess.Popen[str]]
 
@@ -31,6 +32,13 @@ def test_the_history_is_asked_for_one_service_and_so_many(admin: Admin, run: Run
     assert run("history", "web", "--limit", "5").stdout == "nothing has been changed yet\n"
     assert admin.last.path == "/admin/history?limit=5&service=web"
     assert json.loads(run("history", "-o", "json").stdout) == {"history": []}
+
+
+def test_the_mirror_is_asked_for_one_service(admin: Admin, run: Run) -> None:
+    admin.says("GET /admin/mirror", answer())
+    assert run("mirror", "web").stdout.startswith("web   10 % of the safe requests")
+    assert admin.last.path == "/admin/mirror?service=web"
+    assert json.loads(run("mirror", "-o", "json").stdout) == answer()
 
 
 def test_events_are_a_line_each(admin: Admin, run: Run) -> None:

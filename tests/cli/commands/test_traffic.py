@@ -136,6 +136,40 @@ def test_a_canary_that_makes_no_sense_is_bad_usage(admin: Admin, run: Run, argum
     assert admin.calls == []
 
 
+def test_a_maintenance_says_what_clients_get(admin: Admin, run: Run) -> None:
+    told = {"retry_after": 600, "reason": "moving"}
+    admin.says(
+        "PUT /admin/maintenance",
+        {"generation": 3, "service": "web", "services": ["web"], "maintenance": told},
+    )
+    result = run(
+        "maintenance", "on", "web", "--retry-after", "10m", "--reason", "moving", "--if-generation", "2"
+    )
+    assert admin.last.body == {
+        "service": "web",
+        "retry_after": "10m",
+        "reason": "moving",
+        "if_generation": 2,
+    }
+    assert result.stdout == 'web: maintenance: 503, retry after 600 s, "moving"  generation 3\n'
+
+
+def test_a_maintenance_of_a_group_ends(admin: Admin, run: Run) -> None:
+    answer = {"generation": 4, "service": None, "services": ["web", "api"], "maintenance": None}
+    admin.says("DELETE /admin/maintenance", answer)
+    result = run("maintenance", "off", "--group", "shop", "--reason", "done")
+    assert admin.last.body == {"group": "shop", "reason": "done"}
+    assert result.stdout == "web, api: no maintenance  generation 4\n"
+
+
+def test_a_maintenance_needs_nothing_said(admin: Admin, run: Run) -> None:
+    told = {"retry_after": 60, "reason": ""}
+    admin.says("PUT /admin/maintenance", {"generation": 3, "service": "web", "maintenance": told})
+    assert run("maintenance", "on").stdout == "web: maintenance: 503, retry after 60 s  generation 3\n"
+    assert admin.last.body == {"retry_after": "60s"}
+    assert run("maintenance", "on", "--retry-after", "never").exit_code == 2
+
+
 def test_a_hold_says_when_it_ends_by_itself(admin: Admin, run: Run) -> None:
     admin.says("POST /admin/hold", {"hold": 7, "service": "web", "until": NOW, "generation": 5})
     result = run("hold", "--max-requests", "100", "--max-bytes", "8MiB")
