@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import uvloop
-from aiohttp import web
 
 from bgproxy.admin_api import app
 from bgproxy.admin_api.desk import Desk
@@ -25,12 +24,14 @@ from bgproxy.errors import ConfigError, Conflict, ControlError, Problem, StateEr
 from bgproxy.model import Config
 from bgproxy.observability.events import EventLog
 from bgproxy.process import beginning
+from bgproxy.process.admin_site import AdminSite
 from bgproxy.process.plan import Plan
 from bgproxy.process.seats import ControllerSeat
 from bgproxy.state.base import ConfigText
 from bgproxy.switch.calls import Call
 from bgproxy.switch.roster import Roster
 from bgproxy.switch.switchboard import Switchboard
+from bgproxy.tls.pem import Unusable
 
 logger = logging.getLogger("bgproxy.controller")
 
@@ -83,6 +84,7 @@ class Controller:
         self._supervisor = SupervisorLine(control, self._told)
         self._board: Switchboard
         self._desk: Desk
+        self._admin: AdminSite
         self._ended = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._reloads = asyncio.Lock()  # one after the other: each of them may have to undo what it began
@@ -110,11 +112,13 @@ class Controller:
             )
         self._board.start()
         self._desk = Desk(self._board, seat.supervisor_pid, seat.listeners, self._reload, self._upgrade)
-        runner = web.AppRunner(app.build(self._desk), shutdown_timeout=ADMIN_SHUTDOWN_S, access_log=None)
+        runner = app.runner(self._desk, ADMIN_SHUTDOWN_S)
         await runner.setup()
-        await web.SockSite(runner, seat.admin).start()
+        self._admin = AdminSite(runner, seat.admin)
+        await self._admin.follow(config.admin.tls)
         await self._supervisor.open()
         self._start(self._follow_drains())
+        self._start(self._admin.watch())
         self._start(self._agree(config))
         events.add(
             "controller",
@@ -123,6 +127,7 @@ class Controller:
         )
         await self._ended.wait()
         events.close()
+        self._admin.close()
         await runner.cleanup()
         tasks = [*self._tasks]
         for task in tasks:
@@ -169,7 +174,11 @@ class Controller:
         return changed
 
     async def _replan(self, config: Config) -> None:
-        """Has the supervisor listen as `config` says. Raises `Conflict`, with nothing changed, if it cannot."""
+        """Has the supervisor, and the admin API, listen as `config` says. Raises `Conflict` if they cannot."""
+        try:
+            await self._admin.follow(config.admin.tls)
+        except Unusable as error:
+            raise Conflict(str(error), generation=self._board.desired.generation) from None
         answer = await self._supervisor.ask("plan", plan=Plan.of(config).to_json())
         if answer["error"] is not None:
             raise Conflict(answer["error"], generation=self._board.desired.generation)

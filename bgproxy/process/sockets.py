@@ -2,7 +2,8 @@
 
 A TCP listener has one SO_REUSEPORT socket for each worker, so that the kernel spreads connections and
 each worker has a queue of its own. The number of sockets of a listener never shrinks: closing one would
-reset the connections in its queue, so a smaller crew accepts on several.
+reset the connections in its queue, so a smaller crew accepts on several. A unix socket, or one that a
+service manager has opened, cannot have siblings: all workers accept on that one.
 """
 
 from __future__ import annotations
@@ -40,10 +41,14 @@ def key_of(bind: str, name: str) -> Key:
 
 @dataclass(slots=True)
 class Listening:
-    """One listener's sockets. `address` is where they really listen, also if port 0 was asked for."""
+    """One listener's sockets. `address` is where they really listen, also if port 0 was asked for.
+
+    If they are `inherited`, whoever opened them listens on, and a unix socket's file is not ours to remove.
+    """
 
     listener: Listener
     sockets: list[socket.socket] = field(default_factory=list)
+    inherited: bool = False
 
     @property
     def name(self) -> str:
@@ -58,26 +63,29 @@ class Listening:
         return address_of(self.sockets[0])
 
     def grow(self, count: int) -> None:
-        """Opens sockets until there are `count`; a unix listener has one, which all workers share."""
+        """Opens sockets until there are `count`, or one that all workers share."""
         if not self.sockets:
             self.sockets.append(open_socket(self.bind))
-        if self.sockets[0].family == socket.AF_UNIX:
+        if self._is_shared():
             return
         while len(self.sockets) < count:
             self.sockets.append(_open_tcp(self.sockets[0].family, self.sockets[0].getsockname()))
 
     def share(self, index: int, workers: int) -> list[socket.socket]:
         """The sockets on which worker `index` of `workers` accepts."""
-        if self.sockets[0].family == socket.AF_UNIX:
+        if self._is_shared():
             return self.sockets
         return self.sockets[index::workers]
 
     def close(self) -> None:
         for sock in self.sockets:
             sock.close()
-        if self.sockets[0].family == socket.AF_UNIX:
+        if self.sockets[0].family == socket.AF_UNIX and not self.inherited:
             with contextlib.suppress(FileNotFoundError):
                 Path(self.bind.removeprefix("unix:")).unlink()
+
+    def _is_shared(self) -> bool:
+        return self.inherited or self.sockets[0].family == socket.AF_UNIX
 
 
 def open_socket(bind: str, mode: int = PUBLIC_MODE) -> socket.socket:

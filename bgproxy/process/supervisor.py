@@ -23,9 +23,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import bgproxy
+from bgproxy.model import AccessLog
+from bgproxy.observability.line_file import LineFile
 from bgproxy.process import worker
 from bgproxy.process.child import Child
 from bgproxy.process.crew import Crew, Place
+from bgproxy.process.inherited import Inherited
 from bgproxy.process.plan import Plan
 from bgproxy.process.seats import ControllerSeat, WorkerSeat
 from bgproxy.process.sockets import ADMIN_MODE, Key, Listening, address_of, key_of, open_socket
@@ -51,7 +54,6 @@ EXIT_CONFIG: Final = 2
 
 EXIT_STATE: Final = 4
 
-# SIGUSR1 makes other proxies reopen their log files. We have none, and are not to die of it.
 SIGNALS: Final = (
     *(signal.SIGTERM, signal.SIGINT, signal.SIGHUP),
     *(signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2),
@@ -67,6 +69,7 @@ class Supervisor:
         self.plan: Plan
         self.listeners: dict[Key, Listening] = {}
         self.admin: socket.socket
+        self._admin_inherited = False  # from a service manager
         self.controller: Child | None = None
         self.crews: list[Crew] = []  # the last one serves; the others drain
         self._controller_deaths = 0
@@ -86,7 +89,8 @@ class Supervisor:
         """The first start: binds everything, then forks."""
         self.config_text = config_text
         self.plan = plan
-        self.admin = open_socket(plan.admin, ADMIN_MODE)
+        _try_to_write(plan.access_log)
+        self._take_inherited(plan, Inherited.from_environment(os.environ))
         self._bind(plan)
         self._start_controller()
         self._start_crew()
@@ -130,6 +134,9 @@ class Supervisor:
             self._end()
         if signal.SIGHUP in numbers:
             self._reload()
+        if signal.SIGUSR1 in numbers:
+            for crew in self.crews:  # those that drain write lines too
+                crew.tell("reopen")
         if signal.SIGUSR2 in numbers:  # the last, because it may be the last that this program does
             refusal = self.upgrade()
             if refusal:
@@ -188,6 +195,7 @@ class Supervisor:
         keep = {id(sock) for sock, _ in mine}
 
         def begin(control: socket.socket) -> int:
+            signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # `systemctl kill` sends it to all of us
             gc.collect()
             return worker.run(
                 WorkerSeat(
@@ -358,6 +366,7 @@ class Supervisor:
         if len(self._free_blocks()) < plan.workers:
             return "too many replaced workers still serve their last connections; try again later"
         try:
+            _try_to_write(plan.access_log)
             self._bind(plan)
         except OSError as error:
             return str(error)
@@ -389,6 +398,18 @@ class Supervisor:
         for key, listener in wanted.items():
             listeners[key].listener = listener
         self.listeners = listeners
+
+    def _take_inherited(self, plan: Plan, inherited: Inherited) -> None:
+        """What a service manager has opened for us; the admin socket is opened if it is not among that."""
+        for listener in plan.listeners:
+            sockets = inherited.take(listener.name, listener.bind)
+            if sockets:
+                key = key_of(listener.bind, listener.name)
+                self.listeners[key] = Listening(listener, sockets, inherited=True)
+        admin = inherited.take_admin(plan.admin)
+        inherited.refuse_rest()
+        self._admin_inherited = admin is not None
+        self.admin = admin or open_socket(plan.admin, ADMIN_MODE)
 
     # Upgrade
 
@@ -430,6 +451,15 @@ class Supervisor:
                 (each.name, each.bind, [sock.fileno() for sock in each.sockets])
                 for each in self.listeners.values()
             ],
+            inherited=[
+                *(
+                    sock.fileno()
+                    for each in self.listeners.values()
+                    if each.inherited
+                    for sock in each.sockets
+                ),
+                *([self.admin.fileno()] if self._admin_inherited else []),
+            ],
             controller=None if self.controller is None else _numbers(self.controller),
             crews=[
                 [(place.block, *_numbers(place.child)) for place in crew.places if place.child is not None]
@@ -461,10 +491,12 @@ class Supervisor:
         self.config_text = estate.config_text
         self.plan = estate.plan
         self.admin = socket.socket(fileno=estate.admin)
+        self._admin_inherited = estate.admin in estate.inherited
         settings = {listener.name: listener for listener in estate.plan.listeners}
         for name, bind, fds in estate.listeners:
             sockets = [socket.socket(fileno=fd) for fd in fds]
-            self.listeners[key_of(bind, name)] = Listening(settings[name], sockets)
+            inherited = fds[0] in estate.inherited
+            self.listeners[key_of(bind, name)] = Listening(settings[name], sockets, inherited)
         for workers in estate.crews:
             crew = Crew([block for block, _, _ in workers])
             for place, (_, pid, fd) in zip(crew.places, workers, strict=True):
@@ -519,7 +551,7 @@ class Supervisor:
             # Last, so that health and metrics are there until the end.
             self.controller.signal(signal.SIGTERM)
             return
-        if self.admin.family == socket.AF_UNIX:
+        if self.admin.family == socket.AF_UNIX and not self._admin_inherited:
             with contextlib.suppress(FileNotFoundError):
                 Path(self.admin.getsockname()).unlink()
         logger.info("drained")
@@ -555,7 +587,16 @@ def _numbers(child: Child) -> tuple[int, int]:
     return child.pid, child.control.fileno()
 
 
+def _try_to_write(log: AccessLog | None) -> None:
+    """An access log that cannot be written is an error in the configuration, at least when it is new."""
+    if log is not None:
+        file = LineFile(log.path)
+        file.open()
+        file.close()
+
+
 def _run_controller(seat: ControllerSeat, control: socket.socket) -> int:
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # for the workers; `systemctl kill` sends it to all of us
     # Imported in the child only: what the controller needs, the supervisor and the workers do not carry.
     from bgproxy.process import controller  # noqa: PLC0415
 

@@ -33,6 +33,7 @@ class Estate:
     bells: list[tuple[int, int]]
     admin: int
     listeners: list[tuple[str, str, list[int]]]  # name, bind, sockets
+    inherited: list[int]  # those of all sockets that a service manager has opened
     controller: tuple[int, int] | None  # process id, control socket
     crews: list[list[tuple[int, int, int]]]  # block, process id, control socket
 

@@ -17,6 +17,7 @@ from typing import Final
 import uvloop
 
 from bgproxy.process.seats import WorkerSeat
+from bgproxy.proxy.access_log import AccessLog
 from bgproxy.proxy.dataplane import DataPlane
 from bgproxy.proxy.listener import Listener
 from bgproxy.shared_memory import snapshot
@@ -45,6 +46,7 @@ class Worker:
         self._seat = seat
         self._told = b""
         self._plane: DataPlane
+        self._access_log: AccessLog | None = None
         self._listeners: list[Listener] = []
         self._drained = asyncio.Event()
 
@@ -61,7 +63,9 @@ class Worker:
             seat.bell.silence()
             rung.clear()
         loop.remove_reader(seat.bell.fileno())
-        self._plane = DataPlane(seat.memory, block, seat.controller_bell.ring)
+        self._plane = DataPlane(seat.memory, block, seat.controller_bell.ring, seat.workers)
+        if seat.access_log is not None:
+            self._plane.access_log = self._access_log = AccessLog(seat.access_log, block.cells)
         loop.add_reader(seat.bell.fileno(), self._look)
         for sock, settings in seat.sockets:
             listener = Listener(self._plane, sock, settings)
@@ -72,6 +76,8 @@ class Worker:
         await loop.sock_sendall(seat.control, b"ready\n")
         await self._drained.wait()
         self._plane.close()
+        if self._access_log is not None:
+            self._access_log.close()
 
     # Private
 
@@ -80,7 +86,10 @@ class Worker:
         self._plane.adopt()
 
     def _listen(self) -> None:
-        """Obeys the supervisor: `drain SECONDS` (the service ends) or `retire` (a successor serves)."""
+        """Obeys the supervisor.
+
+        `drain SECONDS`: the service ends; `retire`: a successor serves; `reopen`: the access log was rotated.
+        """
         try:
             told = self._seat.control.recv(4096)
         except ConnectionResetError:  # it went without having read what we said
@@ -97,6 +106,12 @@ class Worker:
                 self._drain(timeout_s=float(argument), idle_grace_s=IDLE_GRACE_S)
             elif verb == b"retire":
                 self._drain(timeout_s=inf, idle_grace_s=inf)
+            elif verb == b"reopen":
+                self._reopen()
+
+    def _reopen(self) -> None:
+        if self._access_log is not None:
+            self._access_log.reopen()
 
     def _drain(self, *, timeout_s: float, idle_grace_s: float) -> None:
         for listener in self._listeners:
