@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml bgproxy/__init__.py
 
-.PHONY: help demo test lint bench bench-workers bench-tools zero-downtime clean
+.PHONY: help demo test lint fuzz bench bench-workers bench-tools wire wire-tools faults zero-downtime clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -21,14 +21,23 @@ lint: $(VENV)/dev ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+fuzz: $(VENV)/fuzz ## any bytes at the parsers, judged by llhttp and h11 (FUZZ_RUNS=1000000 for each target)
+	$(BIN)/python -m fuzz
+
 bench: $(VENV)/bench bench-tools ## CPU per request beside nginx, in one run (as root it installs nginx and wrk)
 	$(BIN)/python -m benchmarks.cpu
 
 bench-workers: $(VENV)/bench bench-tools ## the same with one and with two workers
 	$(BIN)/python -m benchmarks.cpu --workers
 
+faults: $(VENV)/dev ## upstreams that fail in every way, under load: what clients notice, beside what a perfect proxy would show
+	$(BIN)/python -m benchmarks.faults
+
 zero-downtime: $(VENV)/bench ## cutovers under load, with a report and a plot in benchmarks/results
 	$(BIN)/python -m benchmarks.zero_downtime
+
+wire: $(VENV)/wire wire-tools ## raw bytes at bgproxy, nginx, HAProxy, Envoy, Caddy and Traefik: who is right how often
+	$(BIN)/python -m benchmarks.wire
 
 clean: ## remove what these commands made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
@@ -48,8 +57,16 @@ $(VENV)/dev: $(BIN)/python $(SOURCES)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
+$(VENV)/fuzz: $(BIN)/python $(SOURCES)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	@touch $@
+
 $(VENV)/bench: $(BIN)/python $(SOURCES)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@touch $@
+
+$(VENV)/wire: $(BIN)/python $(SOURCES)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[wire]'
 	@touch $@
 
 # Only root can install what is missing; others are told by the benchmark what it needs.
@@ -57,3 +74,8 @@ bench-tools:
 	@PATH="$$PATH:/usr/sbin"; \
 	if ! { command -v nginx && command -v wrk && command -v taskset; } >/dev/null && [ "$$(id -u)" = 0 ]; \
 	then apt-get update -qq && apt-get install -y -qq nginx-light wrk util-linux; fi
+
+wire-tools:
+	@PATH="$$PATH:/usr/sbin"; \
+	if ! { command -v nginx && command -v haproxy && command -v taskset; } >/dev/null && [ "$$(id -u)" = 0 ]; \
+	then apt-get update -qq && apt-get install -y -qq nginx-light haproxy util-linux; fi

@@ -23,7 +23,7 @@ from typing import Any, Final
 from benchmarks import cpu_time
 from benchmarks.scenarios import LARGE, LARGE_BUFFERED, LARGE_BYTES, SMALL, SMALL_BODY
 from bgproxy.demo.stage import free_ports
-from bgproxy.proxy.limits import IDLE_CONNECTIONS
+from bgproxy.model import Keepalive
 
 READY_S: Final = 20.0
 STOP_S: Final = 10.0
@@ -161,7 +161,10 @@ def nginx(behind: Backend, directory: Path, cores: set[int], *, workers: int) ->
     directory.mkdir()
     (port,) = free_ports(1)
     servers = _PROXY.format(
-        port=port, backend=behind.blue, idle_connections=IDLE_CONNECTIONS, large_buffered=LARGE_BUFFERED
+        port=port,
+        backend=behind.blue,
+        idle_connections=Keepalive().connections,
+        large_buffered=LARGE_BUFFERED,
     )
     command = _nginx_command(directory, servers, workers=workers)
     with _started("nginx", command, directory, cores) as process:

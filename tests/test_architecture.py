@@ -15,7 +15,8 @@ SOURCE = REPOSITORY / "bgproxy"
 # From what everything may import to what nothing may import. A package may import those of earlier rows.
 ORDER: tuple[frozenset[str], ...] = (
     frozenset({"errors", "model"}),
-    frozenset({"http1", "routing", "config", "shared_memory"}),
+    frozenset({"tls"}),
+    frozenset({"http1", "routing", "mirroring", "config", "shared_memory"}),
     frozenset({"observability"}),
     frozenset({"proxy", "health", "engines", "state"}),
     frozenset({"switch"}),
@@ -24,7 +25,8 @@ ORDER: tuple[frozenset[str], ...] = (
 )
 # And these of its own row.
 NEIGHBOURS: dict[str, frozenset[str]] = {
-    "routing": frozenset({"http1"}),  # decides by what a head says
+    "routing": frozenset({"http1", "mirroring"}),  # decides by what a head says
+    "mirroring": frozenset({"http1"}),  # compares what heads and bodies say
     "cli": frozenset({"demo", "process"}),  # `bgproxy demo` and `bgproxy run` start them
     "demo": frozenset({"process"}),
     "__main__": frozenset({"cli"}),
@@ -35,13 +37,14 @@ RANK = {package: rank for rank, row in enumerate(ORDER) for package in row}
 DATA_PLANE = (
     "bgproxy.http1",
     "bgproxy.routing",
+    "bgproxy.mirroring",
     "bgproxy.shared_memory",
     "bgproxy.proxy",
     "bgproxy.process.worker",
 )
 TOO_HEAVY = frozenset({"aiohttp", "pydantic", "yaml", "click", "rich"})
 
-PURE = ("bgproxy.http1", "bgproxy.routing", "bgproxy.health.thresholds")
+PURE = ("bgproxy.http1", "bgproxy.routing", "bgproxy.mirroring", "bgproxy.health.thresholds")
 IMPURE = frozenset({"asyncio", "datetime", "random", "selectors", "socket", "threading", "time", "uvloop"})
 
 # Tests of more than one module, with the reason why they have no module of their own.

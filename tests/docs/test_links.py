@@ -146,14 +146,14 @@ def test_every_command_is_one_that_bgproxy_understands(page: Path, token: Path) 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_configuration_loads(page: Path, tmp_path: Path) -> None:
-    """Secrets are made up under the names that the configuration gives them."""
+    """Secrets and pages are made up under the names that the configuration gives them."""
     text = page.read_text()
     documents = [*blocks(text, "yaml"), *re.findall(r"<<'END'\n(.*?)^END$", text, re.MULTILINE | re.DOTALL)]
     for document in documents:
         if "services" not in (yaml.safe_load(document) or {}):
             continue
         environ = dict.fromkeys(re.findall(r"\w+_env: *(\w+)", document), "x" * 32)
-        for name in re.findall(r"\w+_file: *([\w./-]+)", document):
+        for name in re.findall(r"\b(?:\w+_)?file: *([\w./-]+)", document):
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_text(name.ljust(32, "x"))
         parse(document, source=name_of(page), base=tmp_path, environ=environ)

@@ -1,0 +1,1 @@
+"""Upstreams that fail under load: what clients notice, beside what a perfect proxy would have let through."""

@@ -1,0 +1,65 @@
+"""The clients of the matrix: those of the demonstration, which check every answer, for a number of requests.
+
+They end when so many requests have ended, or at SIGTERM. They must never retry.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+from io import TextIOWrapper
+from pathlib import Path
+
+import uvloop
+
+from bgproxy.demo.ledger import Request
+from bgproxy.demo.load import Load
+from bgproxy.demo.results import ResultWriter
+
+
+async def run(file: TextIOWrapper, *, port: int, clients: int, requests: int, think_s: float) -> None:
+    results = ResultWriter(file)
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    left = requests
+
+    def add(request: Request) -> None:
+        nonlocal left
+        results.add(request)
+        left -= 1
+        if left < load.outstanding:  # which still counts this one
+            load.stopping = True  # at once: nobody begins another one
+            stop.set()
+
+    load = Load(port, add, clients=clients, think_s=think_s)
+    load.start()
+    await stop.wait()
+    await load.stop()
+    results.flush()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.faults.load", description=__doc__)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--results", type=Path, required=True, help="file to append every request to")
+    parser.add_argument("--clients", type=int, required=True)
+    parser.add_argument("--requests", type=int, required=True, help="end after so many")
+    parser.add_argument("--think-s", type=float, default=0.0, help="pause between answer and next request")
+    given = parser.parse_args(arguments)
+    with given.results.open("a") as file:
+        uvloop.run(
+            run(
+                file,
+                port=given.port,
+                clients=given.clients,
+                requests=given.requests,
+                think_s=given.think_s,
+            )
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
