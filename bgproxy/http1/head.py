@@ -65,14 +65,15 @@ class RequestHead:
 
 
 class ResponseHead:
-    """One response's head. Immutable, as `Fields` is.
+    """One response's head. Immutable, as `Fields` is, but for its date.
 
     `raw` is the whole head as received, `line` the part of its status line behind the version. `plain` is
     the head as a `RequestHead.plain` client gets it, if the body is `length` bytes long (0 or more) and the
-    upstream keeps the connection; `length` is -1 if any of this is not so.
+    upstream keeps the connection; `length` is -1 if any of this is not so. `date` is the line of a Date
+    that the upstream has left out, once it is known.
     """
 
-    __slots__ = ("fields", "length", "line", "minor", "plain", "raw", "size", "status")
+    __slots__ = ("date", "fields", "length", "line", "minor", "plain", "raw", "size", "status")
 
     def __init__(self, raw: bytes, status: int, minor: int, fields: Fields, line_size: int) -> None:
         self.raw = raw
@@ -81,13 +82,21 @@ class ResponseHead:
         self.minor = minor
         self.fields = fields
         self.line = raw[8:line_size]
+        self.date = b""
         self.length = -1
         self.plain = raw
-        if minor == 1 and status >= 200 and status not in (204, 304) and not fields.close:
+        special = status < 200 or status in (204, 304) or fields.upgrade is not None
+        if minor == 1 and not special and not fields.close:
             if fields.content_length is not None:
                 self.length = fields.content_length
             if fields.forward is not fields.raw or not raw.startswith(b"HTTP/1.1"):
                 self.plain = b"HTTP/1.1" + self.line + fields.forward + b"\r\n"
+
+    def add_date(self, date: bytes) -> None:
+        """RFC 9110 section 6.6.1: who passes on a response without a Date adds when it came."""
+        if self.fields.get(b"date") is None:
+            self.date = b"Date: " + date + b"\r\n"
+            self.plain = b"HTTP/1.1" + self.line + self.fields.forward + self.date + b"\r\n"
 
 
 def parse_request(

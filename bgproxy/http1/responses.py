@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from email.utils import formatdate
 from typing import Final
 
 import orjson
@@ -41,6 +40,7 @@ def wants_json(lower_block: bytes) -> bool:
 def error_response(
     status: int,
     reason: str,
+    date: bytes,
     *,
     json: bool = False,
     head_only: bool = False,
@@ -49,7 +49,10 @@ def error_response(
     pages: ErrorPages | None = None,
     request_id: bytes = b"",
 ) -> bytes:
-    """A whole response. `reason` is shown to the client: it names no upstream and no secret."""
+    """A whole response. `reason` is shown to the client: it names no upstream and no secret.
+
+    `date` is an HTTP-date (RFC 9110 section 5.6.7).
+    """
     phrase = PHRASES[status]
     page = pages and pages.render(status, phrase, reason, request_id.decode("latin-1"), json=json)
     if page:
@@ -63,7 +66,7 @@ def error_response(
     content = body.encode()
     lines = [
         f"HTTP/1.1 {status} {phrase}",
-        f"Date: {formatdate(usegmt=True)}",  # RFC 9110 section 6.6.1
+        f"Date: {date.decode()}",
         f"Content-Type: {content_type}",
         f"Content-Length: {len(content)}",
         "Cache-Control: no-store",

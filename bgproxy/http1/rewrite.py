@@ -16,6 +16,7 @@ class Coding(Enum):
     REMOVED = 2  # an HTTP/1.0 client cannot read chunks
 
 
+_MAX_FORWARDS_LINE = re.compile(rb"(?im)^max-forwards:[^\r\n]*\r\n")
 _HOST_LINE = re.compile(rb"(?im)^host:[^\r\n]*\r\n")
 
 
@@ -41,6 +42,11 @@ def with_host(message: bytes, host: bytes) -> bytes:
     head, end, body = message.partition(b"\r\n\r\n")
     line, _, block = (head + b"\r\n").partition(b"\r\n")
     return line + b"\r\nHost: " + host + b"\r\n" + _HOST_LINE.sub(b"", block) + end[2:] + body
+
+
+def with_hops(message: bytes, left: int) -> bytes:
+    """A request with another Max-Forwards."""
+    return _MAX_FORWARDS_LINE.sub(b"Max-Forwards: %d\r\n" % left, message, count=1)
 
 
 def without_field(block: bytes, name: bytes) -> bytes:
@@ -74,8 +80,8 @@ def response_head(
         forward = without_field(forward, b"transfer-encoding")
     elif coding is Coding.ADDED:
         forward += b"Transfer-Encoding: chunked\r\n"
-    block = b"HTTP/1.1" + head.line + forward
-    if fields.upgrade is not None and head.status == 101:
+    block = b"HTTP/1.1" + head.line + forward + head.date
+    if fields.upgrade is not None and head.status in (101, 426):
         block += b"Upgrade: " + fields.upgrade + b"\r\n"
     if connection:
         block += b"Connection: " + connection + b"\r\n"

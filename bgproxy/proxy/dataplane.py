@@ -12,8 +12,9 @@ import os
 import resource
 import time
 from collections.abc import Callable
+from email.utils import formatdate
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from bgproxy.model import ServiceView
 from bgproxy.proxy import keepalive, limits
@@ -38,12 +39,22 @@ from bgproxy.shared_memory.mirrors import MirrorWriter
 
 if TYPE_CHECKING:
     from bgproxy.proxy.access_log import AccessLog
-    from bgproxy.proxy.downstream import Downstream
-    from bgproxy.proxy.exchange import Exchange
+    from bgproxy.proxy.parking import Waiting
     from bgproxy.proxy.tunnel import Tunnel
     from bgproxy.routing.balance import LiveUpstream
 
 logger = logging.getLogger("bgproxy.worker")
+
+
+class Connected(Protocol):
+    """What the plane has to do with a client's connection, in whatever phase it is, whatever it carries."""
+
+    transport: asyncio.Transport
+    deadline: float  # when `expired` is to be called
+
+    def expired(self) -> None: ...
+    def is_idle(self) -> bool: ...
+    def reset(self) -> None: ...
 
 
 class DataPlane:
@@ -66,7 +77,7 @@ class DataPlane:
         # who is there
         self.cells = block.cells
         self.unrouted = block.record(UNROUTED_SLOT, UNROUTED_TAG)
-        self.downstreams: set[Downstream] = set()
+        self.downstreams: set[Connected] = set()
         self.tunnels: set[Tunnel] = set()
         self.max_connections = affordable_connections()
         self._full_until = 0.0  # said so
@@ -80,10 +91,13 @@ class DataPlane:
         self.shadows = Shadows(self, MirrorWriter(memory, block.index))
         # the clock of all deadlines, as fine as the sweep
         self.now = time.monotonic()
+        self.date = b""  # as heads have it
+        self._second = 0
         self.request_head_s = 10.0
         self.idle_s = 60.0
         self._sweeper = self.loop.call_later(limits.SWEEP_S, self._sweep)
         self.adopt()
+        self._tell_time()
 
     # The snapshot
 
@@ -134,9 +148,9 @@ class DataPlane:
 
     # Requests that wait
 
-    def forget(self, exchange: Exchange) -> bool:
+    def forget(self, waiting: Waiting) -> bool:
         """A request that was parked or queued, and is not going on; True if it was."""
-        return self.parking.leave(exchange) or self.queue.leave(exchange)
+        return self.parking.leave(waiting) or self.queue.leave(waiting)
 
     def say_full(self) -> None:
         """Tells the operator that clients are turned away; not for each of them."""
@@ -154,6 +168,7 @@ class DataPlane:
         # First of all: an error with one connection must not end the timeouts of the others.
         self._sweeper = self.loop.call_later(limits.SWEEP_S, self._sweep)
         now = self.now = time.monotonic()
+        self._tell_time()
         for downstream in [peer for peer in self.downstreams if peer.deadline < now]:
             downstream.expired()
         for upstream in self.table.upstreams.values():
@@ -168,6 +183,17 @@ class DataPlane:
             self._sweep_deadlines(time.time())
         if self.draining:
             self._sweep_drain(now)
+
+    def _tell_time(self) -> None:
+        """Once in a second there is another date, also for responses that came without one."""
+        second = int(time.time())
+        if second == self._second:
+            return
+        self._second = second
+        self.date = formatdate(second, usegmt=True).encode()
+        for upstream in self.table.upstreams.values():
+            if upstream.response_memo is not None and upstream.response_memo.date:
+                upstream.response_memo = None
 
     def _sweep_deadlines(self, wall: float) -> None:
         """Deadlines that the controller set, kept here too, in case there is no controller then."""
@@ -210,7 +236,7 @@ class DataPlane:
         if now > self._drain_until:
             for tunnel in list(self.tunnels):
                 tunnel.end()
-            leaving = {tunnel.downstream for tunnel in self.tunnels}
+            leaving: set[Connected] = {tunnel.downstream for tunnel in self.tunnels}
             for downstream in self.downstreams - leaving:
                 downstream.reset()
         elif now > self._idle_until:

@@ -12,7 +12,7 @@ from bgproxy.errors import ProxyError
 from bgproxy.http1 import responses
 from bgproxy.http1.forwarding import Client, Identity, identity, lines
 from bgproxy.http1.head import RequestHead, parse_request, skip_empty_line
-from bgproxy.http1.rewrite import request_head
+from bgproxy.http1.rewrite import request_head, with_hops
 from bgproxy.proxy import limits
 from bgproxy.proxy.exchange import Exchange
 from bgproxy.proxy.log_entry import note_refused
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 Address = tuple[bytes, int]  # as text, without brackets, and the port; on a unix socket `unix:` and 0
 
 UNIX_PEER: Final = b"unix:"
+# RFC 9110 section 7.6.2: the methods whose way through proxies may be limited.
+HOP_COUNTED: Final = frozenset({b"OPTIONS", b"TRACE"})
 _NO_LINGER: Final = struct.pack("ii", 1, 0)  # for SO_LINGER: a close sends a reset
 
 
@@ -132,7 +134,9 @@ class Downstream(asyncio.Protocol):
         plane = self.plane
         plane.unrouted[RESPONSES + error.status // 100] += 1
         retry_after_s = 1 if error.status == 503 else None
-        answer = responses.error_response(error.status, error.reason, close=True, retry_after_s=retry_after_s)
+        answer = responses.error_response(
+            error.status, error.reason, plane.date, close=True, retry_after_s=retry_after_s
+        )
         self.transport.write(answer)
         if plane.access_log is not None:
             note_refused(plane.access_log, self, error.status, len(answer))
@@ -274,6 +278,8 @@ class Downstream(asyncio.Protocol):
         self._begun = False
         if head is not self._head:
             self._prepare(head)
+            if head.method in HOP_COUNTED and not self._count_hop(head):
+                return
         identity = self._identity
         exchange = Exchange(self, head, b"\r\n" if identity is None else identity())
         self.user = exchange
@@ -293,6 +299,19 @@ class Downstream(asyncio.Protocol):
             self._told = lines(fields, head.host, head.minor, client, forwarding)
         self._head = head
         self.outgoing = request_head(head, self._told)
+
+    def _count_hop(self, head: RequestHead) -> bool:
+        """RFC 9110 section 7.6.2: false if the request was for the last one that it may reach, which is us."""
+        hops = head.fields.get(b"max-forwards")
+        if hops is None or not hops.isdigit():
+            return True
+        self._head = None  # what was made of it is of no use for the next one
+        left = int(hops[:9])
+        if left:
+            self.outgoing = with_hops(self.outgoing, left - 1)
+            return True
+        self.refuse(ProxyError(501, "there is nothing here to trace or to ask about, only behind this proxy"))
+        return False
 
     def _describe_client(self) -> Client:
         origin = self.origin

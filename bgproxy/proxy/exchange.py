@@ -189,6 +189,7 @@ class Exchange:
         answer = responses.error_response(
             status,
             reason,
+            downstream.plane.date,
             json=responses.wants_json(fields.lower),
             head_only=request.method == b"HEAD",
             close=close,
@@ -317,6 +318,7 @@ class Exchange:
             if not data:
                 return
         if head is not upstream.response_memo:
+            head.add_date(self.downstream.plane.date)
             upstream.response_memo = head
             upstream.keep_alive_s = head.fields.keep_alive_s
         if head.status == 101:

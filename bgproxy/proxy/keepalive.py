@@ -25,7 +25,7 @@ def take(upstream: LiveUpstream, now: float, *, replayable: bool) -> UpstreamCon
     while idle:
         connection = idle.pop()
         upstream.cells[IDLE] = len(idle)
-        if connection.idle_until >= now and (replayable or not connection.has_news()):
+        if connection.idle_until > now and (replayable or not connection.has_news()):
             return connection
         connection.close()
     return None
@@ -38,7 +38,7 @@ def put(connection: UpstreamConnection, now: float, settings: Keepalive) -> None
     until = now + settings.idle_s
     if upstream.keep_alive_s is not None or settings.age_s != inf:
         until = _shorter(until, connection, now, settings)
-    if upstream.retired or len(idle) >= settings.connections or until < now:
+    if upstream.retired or len(idle) >= settings.connections or until <= now:
         connection.close()
         return
     connection.idle_until = until
@@ -59,7 +59,7 @@ def close_idle(upstream: LiveUpstream, now: float | None = None) -> None:
     idle: list[UpstreamConnection] = upstream.idle
     kept: list[UpstreamConnection] = []
     for connection in idle:
-        if now is not None and connection.idle_until >= now:
+        if now is not None and connection.idle_until > now:
             kept.append(connection)
         else:
             connection.close()

@@ -57,6 +57,8 @@ class Response:
     def begin(self, minor: int, data: bytes, *, set_cookie: bytes, pool: bytes) -> bytes | None:
         """Sends the head, with the first of the body in one write; `minor` is the client's version. As `feed`."""
         connection = b"" if self.keep and minor else (b"keep-alive" if self.keep else b"close")
+        if self.head.status == 426:  # RFC 9110 section 15.5.22: with the protocols that the upstream wants
+            connection = b"Upgrade, " + connection if connection else b"Upgrade"
         out = rewrite.response_head(
             self.head, connection=connection, set_cookie=set_cookie, pool=pool, coding=self._coding
         )

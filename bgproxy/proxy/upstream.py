@@ -48,8 +48,11 @@ class UpstreamConnection(asyncio.Protocol):
     def has_news(self) -> bool:
         """True if the idle socket has an end-of-file or bytes to read, which the loop has not seen yet."""
         if self._poll is None:
+            sock = self.transport.get_extra_info("socket")
+            if sock is None:  # it has just gone, below TLS
+                return True
             self._poll = select.poll()
-            self._poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
+            self._poll.register(sock.fileno(), select.POLLIN)
         return bool(self._poll.poll(0))
 
     # asyncio.Protocol

@@ -14,8 +14,10 @@ from bgproxy.model import Retries
 # RFC 9110 section 9.2.2: repeating these does no harm, so they may be sent to another upstream.
 IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
 
-# Retries that are possible at once, before any request has paid for them, and the most that is saved up.
+# Retries that are possible before any request has paid for them.
 BURST: Final = 10.0
+# For how many requests' share is saved up: an upstream that dies under load fails many requests at once.
+SAVED_REQUESTS: Final = 1000
 
 
 def may_repeat(head: RequestHead, retries: Retries) -> bool:
@@ -38,9 +40,12 @@ class RetryBudget:
 
     def spend(self) -> bool:
         """Takes one retry out of the budget; False if it is used up."""
-        self._tokens = min(BURST, self._tokens + (self.requests - self._paid) * self.share)
+        self._tokens = min(self._most(), self._tokens + (self.requests - self._paid) * self.share)
         self._paid = self.requests
         if self._tokens < 1.0:
             return False
         self._tokens -= 1.0
         return True
+
+    def _most(self) -> float:
+        return BURST + self.share * SAVED_REQUESTS

@@ -119,6 +119,13 @@ class LiveService:
         """The idle pool, whatever the canary says: for preview listeners and hosts."""
         return self._idle
 
+    def split_stream(self) -> LivePool:
+        """`split` for a connection that has no head: by the weight alone."""
+        canary = self._canary
+        if canary is not None and self.idle and self._exact(canary.weight):
+            return self.idle
+        return self._active[0]
+
     def is_preview(self, head: RequestHead) -> bool:
         """Whether the request carries the secret of the preview."""
         return self.preview_header is not None and self._is_preview(head.fields)

@@ -120,12 +120,12 @@ def test_a_cookie_is_added_to_those_of_the_upstream() -> None:
     assert out == b"HTTP/1.1 200 OK\r\nSet-Cookie: a=b\r\nContent-Length: 0\r\n" + ours
 
 
-def test_only_a_101_carries_an_upgrade() -> None:
+def test_only_a_101_and_a_426_carry_an_upgrade() -> None:
     fields = b"Connection: Upgrade\r\nUpgrade: WebSocket\r\nSec-WebSocket-Accept: x\r\n\r\n"
     out = rewritten(b"HTTP/1.1 101 Switching\r\n" + fields, connection=b"Upgrade")
     ours = b"Sec-WebSocket-Accept: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
     assert out == b"HTTP/1.1 101 Switching\r\n" + ours
-    assert rewritten(b"HTTP/1.1 426 No\r\n" + fields) == b"HTTP/1.1 426 No\r\nSec-WebSocket-Accept: x\r\n\r\n"
+    assert rewritten(b"HTTP/1.1 400 No\r\n" + fields) == b"HTTP/1.1 400 No\r\nSec-WebSocket-Accept: x\r\n\r\n"
 
 
 # --- whatever is forwarded re-parses to what was parsed ----------------------------------------------------

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import uvloop
 
+from bgproxy.http1.head import ResponseHead
 from bgproxy.proxy import limits
 from tests.support.conversation import Conversation, conversation
 
@@ -24,6 +25,7 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
 async def converse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Converse]:
     """Starts a conversation (its options are those of `conversation`) and ends it with the test."""
     monkeypatch.setattr(limits, "SWEEP_S", 0.01)  # timeouts may be short then
+    monkeypatch.setattr(ResponseHead, "add_date", lambda head, date: None)
     async with AsyncExitStack() as stack:
 
         async def start(**options: Any) -> Conversation:

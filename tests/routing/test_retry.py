@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from bgproxy.model import Retries
-from bgproxy.routing.retry import BURST, RetryBudget
+from bgproxy.routing.retry import BURST, SAVED_REQUESTS, RetryBudget
 
 
 def spent(budget: RetryBudget, attempts: int = 1000) -> int:
@@ -24,10 +24,10 @@ def test_requests_pay_for_retries_with_their_share() -> None:
     assert spent(budget) == 5
 
 
-def test_a_quiet_time_saves_up_no_more_than_a_burst() -> None:
+def test_a_quiet_time_saves_up_the_share_of_the_last_requests_and_no_more() -> None:
     budget = RetryBudget(Retries(budget=0.2))
     budget.requests += 1_000_000
-    assert spent(budget) == BURST
+    assert spent(budget) == BURST + 0.2 * SAVED_REQUESTS
 
 
 def test_in_an_outage_retries_stay_a_share_of_the_requests() -> None:
