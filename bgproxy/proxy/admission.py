@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from bgproxy.errors import ProxyError
 from bgproxy.http1 import rewrite
+from bgproxy.proxy.answer import answer, refuse
 from bgproxy.proxy.request_body import RequestBody
 from bgproxy.shared_memory.counters import RESPONSES
 
@@ -25,12 +26,12 @@ def admits(exchange: Exchange, service: LiveService, *, preview: bool) -> bool:
     if maintenance is not None and not preview and not service.is_preview(exchange.head):
         service.cells[RESPONSES + 5] += 1
         reason = maintenance.reason or "this service is down for maintenance"
-        exchange.answer(503, reason, "unavailable", retry_after_s=maintenance.retry_after_s)
+        answer(exchange, 503, reason, "unavailable", retry_after_s=maintenance.retry_after_s)
         return False
     try:
         _limit_body(exchange, service)
     except ProxyError as error:
-        exchange.refuse(error.status, error.reason)
+        refuse(exchange, error.status, error.reason)
         return False
     if not preview and service.hold is not None and exchange.downstream.plane.parking.park(exchange, service):
         _wait(exchange)
@@ -48,12 +49,12 @@ def wait_or_refuse(exchange: Exchange, service: LiveService, pool: LivePool) -> 
     plane = exchange.downstream.plane
     name = service.view.name
     if not pool.is_full():
-        exchange.refuse(503, f"no upstream of service {name} is healthy")
+        refuse(exchange, 503, f"no upstream of service {name} is healthy")
     elif plane.queue.enter(exchange, service):
         exchange.downstream.deadline = plane.now + service.limits.queue_timeout_s
         _wait(exchange)
     else:
-        exchange.refuse(503, f"all upstreams of service {name} are busy")
+        refuse(exchange, 503, f"all upstreams of service {name} are busy")
 
 
 # Private

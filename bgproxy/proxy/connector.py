@@ -13,6 +13,7 @@ from bgproxy.tls.client import HTTP_ALPN, ClientContexts, server_name
 
 if TYPE_CHECKING:
     from bgproxy.proxy.downstream import Downstream
+    from bgproxy.proxy.stream import StreamDownstream
     from bgproxy.proxy.upstream import UpstreamUser
     from bgproxy.routing.balance import LiveUpstream
     from bgproxy.routing.split import LiveService
@@ -34,7 +35,11 @@ class Connector:
         self._attempts: dict[UpstreamUser, tuple[asyncio.Task[None], UpstreamConnection]] = {}
 
     def connect(
-        self, upstream: LiveUpstream, user: UpstreamUser, service: LiveService, client: Downstream
+        self,
+        upstream: LiveUpstream,
+        user: UpstreamUser,
+        service: LiveService,
+        client: Downstream | StreamDownstream,
     ) -> None:
         connection = UpstreamConnection(upstream, user, self._loop.time())
         attempt = self._connect(connection, user, service, client)
@@ -58,7 +63,11 @@ class Connector:
     # Private
 
     async def _connect(
-        self, connection: UpstreamConnection, user: UpstreamUser, service: LiveService, client: Downstream
+        self,
+        connection: UpstreamConnection,
+        user: UpstreamUser,
+        service: LiveService,
+        client: Downstream | StreamDownstream,
     ) -> None:
         try:
             if service.is_plain_upstream:
@@ -80,11 +89,11 @@ class Connector:
         return transport
 
     async def _open_secured(
-        self, connection: UpstreamConnection, service: LiveService, client: Downstream
+        self, connection: UpstreamConnection, service: LiveService, client: Downstream | StreamDownstream
     ) -> None:
-        """What the upstream wants before the first byte of HTTP: to be told the client, and TLS."""
+        """What the upstream wants before the first byte of all: to be told the client, and TLS."""
         policy, upstream = service.view.policy, connection.upstream
-        alpn = HTTP_ALPN if service.view.protocol is Protocol.HTTP else ()
+        alpn = HTTP_ALPN if service.view.protocol is Protocol.HTTP else _agreed_with(client.transport)
         greeting = _Greeting()
         transport = await self._open(upstream.address, greeting)
         try:
@@ -135,6 +144,13 @@ class _Greeting(asyncio.Protocol):
             connection.data_received(self._heard)
         if self._ended and not connection.eof_received():
             transport.close()
+
+
+def _agreed_with(transport: asyncio.Transport) -> tuple[str, ...]:
+    """The protocol that a client with TLS expects at the other end; none if it has named none, or has no TLS."""
+    secured = transport.get_extra_info("ssl_object")
+    agreed = None if secured is None else secured.selected_alpn_protocol()
+    return () if agreed is None else (agreed,)
 
 
 def _still_open(transport: asyncio.Transport | None) -> asyncio.Transport:

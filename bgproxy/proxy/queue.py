@@ -12,7 +12,7 @@ from bgproxy.shared_memory.counters import QUEUED
 
 if TYPE_CHECKING:
     from bgproxy.proxy.dataplane import DataPlane
-    from bgproxy.proxy.exchange import Exchange
+    from bgproxy.proxy.parking import Waiting
     from bgproxy.routing.split import LiveService
 
 
@@ -21,9 +21,9 @@ class Queue:
 
     def __init__(self, plane: DataPlane) -> None:
         self._plane = plane
-        self._waiting: dict[str, deque[Exchange]] = {}
+        self._waiting: dict[str, deque[Waiting]] = {}
 
-    def enter(self, exchange: Exchange, service: LiveService) -> bool:
+    def enter(self, exchange: Waiting, service: LiveService) -> bool:
         """False if the queue is full."""
         waiting = self._waiting.setdefault(service.view.name, deque())
         if len(waiting) >= service.limits.queue:
@@ -32,7 +32,7 @@ class Queue:
         self._changed(service, 1)
         return True
 
-    def leave(self, exchange: Exchange) -> bool:
+    def leave(self, exchange: Waiting) -> bool:
         """Forgets a request whose time is up, or whose client has left; False if it does not wait."""
         if not self._plane.queued:
             return False
@@ -52,8 +52,11 @@ class Queue:
                 return
             exchange = waiting.popleft()
             self._changed(exchange.service, -1)
-            exchange.downstream.transport.resume_reading()
+            downstream, until = exchange.downstream, exchange.downstream.deadline
+            downstream.transport.resume_reading()
             exchange.choose()
+            if waiting and waiting[-1] is exchange:
+                downstream.deadline = until  # it waits again, for another pool, but not anew
 
     def serve_all(self) -> None:
         """After a new snapshot."""

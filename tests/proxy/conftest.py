@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -26,9 +27,12 @@ async def converse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
     """Starts a conversation (its options are those of `conversation`) and ends it with the test."""
     monkeypatch.setattr(limits, "SWEEP_S", 0.01)  # timeouts may be short then
     monkeypatch.setattr(ResponseHead, "add_date", lambda head, date: None)
+    numbers = itertools.count()
     async with AsyncExitStack() as stack:
 
         async def start(**options: Any) -> Conversation:
-            return await stack.enter_async_context(conversation(tmp_path, **options))
+            directory = tmp_path / str(next(numbers))
+            directory.mkdir()
+            return await stack.enter_async_context(conversation(directory, **options))
 
         yield start

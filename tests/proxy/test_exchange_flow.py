@@ -96,14 +96,14 @@ async def stuck_upload(talk: Conversation) -> tuple[Peer, Peer]:
     await client.sends(head)
     upstream = await talk.blue[0].accepts()
     await upstream.gets(forwarded(head))
-    (downstream,) = talk.plane.downstreams
+    downstream = talk.downstream
     exchange = downstream.user
     assert isinstance(exchange, Exchange)
-    assert exchange._connection is not None
-    narrow(exchange._connection.transport.get_extra_info("socket"), socket.SO_SNDBUF)
+    assert exchange.connection is not None
+    narrow(exchange.connection.transport.get_extra_info("socket"), socket.SO_SNDBUF)
     await client.sends("a" * 80_000)
     await talk.until(lambda: exchange.body is None, "all of the request has come")
-    assert exchange._is_unsent()
+    assert exchange.is_unsent()
     return client, upstream
 
 
@@ -141,7 +141,6 @@ async def test_a_large_upload_that_comes_while_connecting_leaves_the_connection_
     await client.sends("a" * 100_000)
     (exchange,) = [attempt[1] for attempt in attempts]
     await talk.until(lambda: exchange.parked_bytes() > 100_000, "the body has come")
-    monkeypatch.undo()
     monkeypatch.setattr(talk.plane.connector, "connect", connect)
     connect(*attempts[0])
     upstream = await talk.blue[0].accepts()
@@ -166,7 +165,6 @@ async def test_a_body_that_comes_while_connecting_is_not_kept_whole(
     pouring = asyncio.ensure_future(client.pours(body))
     await talk.until_stuck(lambda: client.sent_bytes)
     assert attempts[0][1].parked_bytes() < PROXY_BYTES
-    monkeypatch.undo()
     monkeypatch.setattr(talk.plane.connector, "connect", connect)
     connect(*attempts[0])
     upstream = await talk.blue[0].accepts()
@@ -250,7 +248,6 @@ async def test_a_client_that_leaves_while_connecting_costs_the_upstream_nothing(
     client = await talk.client()
     await client.sends(get())
     await talk.until(lambda: attempts, "a connection is wanted")
-    monkeypatch.undo()
     monkeypatch.setattr(talk.plane.connector, "connect", connect)
     connect(*attempts[0])
     client.aborts()
