@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml bgproxy/__init__.py
 
-.PHONY: help demo test lint fuzz bench bench-workers bench-tools wire wire-tools faults zero-downtime clean
+.PHONY: help demo test test-tools lint fuzz bench bench-workers bench-tools wire wire-tools faults zero-downtime locust clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -13,7 +13,7 @@ help: ## what there is to make
 demo: $(VENV)/run ## the story of a release, live: canary, cutover, rollback, crashes, and the proof that nothing was lost
 	$(BIN)/bgproxy demo
 
-test: $(VENV)/dev lint ## every check and every test
+test: $(VENV)/dev test-tools lint ## every check and every test (as root it installs curl and chromium)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/dev ## style and types
@@ -33,8 +33,11 @@ bench-workers: $(VENV)/bench bench-tools ## the same with one and with two worke
 faults: $(VENV)/dev ## upstreams that fail in every way, under load: what clients notice, beside what a perfect proxy would show
 	$(BIN)/python -m benchmarks.faults
 
-zero-downtime: $(VENV)/bench ## cutovers under load, with a report and a plot in benchmarks/results
-	$(BIN)/python -m benchmarks.zero_downtime
+zero-downtime: $(VENV)/bench $(VENV)/dev ## cutovers under load, with a report and a plot in benchmarks/results (TLS=1: through TLS)
+	$(BIN)/python -m benchmarks.zero_downtime $(if $(TLS),--tls)
+
+locust: $(VENV)/bench $(VENV)/dev ## the same with locust (TLS=1: through TLS)
+	$(BIN)/python -m benchmarks.locust_run $(if $(TLS),--tls)
 
 wire: $(VENV)/wire wire-tools ## raw bytes at bgproxy, nginx, HAProxy, Envoy, Caddy and Traefik: who is right how often
 	$(BIN)/python -m benchmarks.wire
@@ -69,7 +72,11 @@ $(VENV)/wire: $(BIN)/python $(SOURCES)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[wire]'
 	@touch $@
 
-# Only root can install what is missing; others are told by the benchmark what it needs.
+# Only root can install what is missing; others are told by the benchmark or the test what it needs.
+test-tools:
+	@if ! { command -v curl && command -v chromium; } >/dev/null && [ "$$(id -u)" = 0 ]; \
+	then apt-get update -qq && apt-get install -y -qq --no-install-recommends curl ca-certificates chromium; fi
+
 bench-tools:
 	@PATH="$$PATH:/usr/sbin"; \
 	if ! { command -v nginx && command -v wrk && command -v taskset; } >/dev/null && [ "$$(id -u)" = 0 ]; \

@@ -1,7 +1,9 @@
 """Load for locust: GET and POST through the public listener, and switches if BGPROXY_SWITCH_EVERY_S is set.
 
     locust -f benchmarks/locustfile.py --headless -u 50 -r 50 -t 30s -H http://127.0.0.1:8080
+    BGPROXY_CA=authority.pem locust -f benchmarks/locustfile.py ... -H https://127.0.0.1:8443
 
+`python -m benchmarks.locust_run` starts what it needs and runs it.
 It expects the demonstration's app on both sides, and that nobody else switches meanwhile. It must never take
 an answer for a success because of its status alone.
 """
@@ -9,6 +11,7 @@ an answer for a success because of its status alone.
 from __future__ import annotations
 
 import os
+import ssl
 from hashlib import sha256
 from typing import Any, Final
 
@@ -20,17 +23,29 @@ from benchmarks.versions import VERSION_HEADER, Versions
 SWITCH_EVERY_S: Final = float(os.environ.get("BGPROXY_SWITCH_EVERY_S", "0"))
 ADMIN: Final = os.environ.get("BGPROXY_ADMIN", "http://127.0.0.1:9900").rstrip("/")
 TOKEN: Final = os.environ.get("BGPROXY_TOKEN")
+AUTHORITY: Final = os.environ.get(
+    "BGPROXY_CA"
+)  # whom to trust instead of the usual authorities: a file, in PEM
 THINK_S: Final = 0.02
+PATIENCE_S: Final = 10.0  # for an answer: who waits longer has failed, and not only when the run is over
 BODY: Final = "x" * 4096
 DIGEST: Final = sha256(BODY.encode()).hexdigest()
 
 versions = Versions()
 
 
+def trusting(cafile: str | None = None) -> ssl.SSLContext:
+    """Certificates are verified, which locust does not do unless it is told to. `cafile` is what it proposes."""
+    return ssl.create_default_context(cafile=AUTHORITY or cafile)
+
+
 class Client(FastHttpUser):
     """One kept-alive connection; every answer is checked for what it says and who says it."""
 
     wait_time = constant(THINK_S)
+    insecure = False
+    network_timeout = PATIENCE_S
+    ssl_context_factory = staticmethod(trusting)
 
     @task
     def get(self) -> None:
@@ -62,6 +77,9 @@ class Operator(FastHttpUser):
     abstract = SWITCH_EVERY_S <= 0
     fixed_count = 1
     wait_time = constant_pacing(SWITCH_EVERY_S)
+    insecure = False
+    network_timeout = PATIENCE_S
+    ssl_context_factory = staticmethod(trusting)
 
     def on_start(self) -> None:
         self._headers = {"Authorization": f"Bearer {TOKEN}"} if TOKEN else {}

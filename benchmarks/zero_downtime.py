@@ -1,9 +1,9 @@
 """What clients notice of a switch: the demonstration's apps and load, bgproxy, switches at random moments.
 
-    python -m benchmarks.zero_downtime [--seconds 30] [--switches 20] [--clients 64]
+    python -m benchmarks.zero_downtime [--seconds 30] [--switches 20] [--clients 64] [--tls]
 
-Writes zero-downtime.{json,md,png}; ends with 0 only if no request failed and none got a stale answer. It must
-never retry a switch or leave out a request.
+Writes zero-downtime.{json,md,png}, or zero-downtime-tls.{json,md,png}; ends with 0 only if no request failed
+and none got a stale answer. It must never retry a switch or leave out a request.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks import machine, zero_downtime_plot, zero_downtime_report
+from benchmarks.tls_stage import TlsStage
 from benchmarks.zero_downtime_report import Switch
 from bgproxy.demo import report
 from bgproxy.demo.ledger import Change, Kind, Ledger
@@ -42,12 +43,12 @@ def play(stage: Stage, ledger: Ledger, *, seconds: float, switches: int, clients
     for side in SIDES:
         stage.start_apps(side)
     stage.start_proxy()
-    _until(stage.is_ready, "bgproxy to be ready")
+    until(stage.is_ready, "bgproxy to be ready")
     for side in SIDES:
-        _until(partial(_is_healthy, stage, side), f"{side} to be healthy")
+        until(partial(is_healthy, stage, side), f"{side} to be healthy")
     ledger.changes.append(Change(Kind.START, 0.0, 0.0, frozenset({SIDES[active]})))
     results = ResultReader(stage.start_load("load", stage.public, clients=clients, think_s=THINK_S))
-    _until(lambda: _has_begun(ledger, results), "the load's first answers")
+    until(lambda: _has_begun(ledger, results), "the load's first answers")
     began = ledger.requests[0].started
     done = []
     for moment in sorted(random.uniform(MARGIN_S, seconds - MARGIN_S) for _ in range(switches)):
@@ -70,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=30.0, help="of load")
     parser.add_argument("--switches", type=int, default=20)
     parser.add_argument("--clients", type=int, default=64)
+    parser.add_argument("--tls", action="store_true", help="clients speak TLS to bgproxy")
     parser.add_argument("--results", type=Path, default=RESULTS, help="directory for the results")
     given = parser.parse_args(arguments)
     if given.seconds <= 2 * MARGIN_S or given.switches < 1 or given.clients < 1:
@@ -79,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Before the load, which would be in the machine's load average.
     circumstances = machine.circumstances("benchmarks.zero_downtime")
     ledger = Ledger()
-    with Stage() as stage:
+    with TlsStage() if given.tls else Stage() as stage:
         try:
             switches = play(
                 stage, ledger, seconds=given.seconds, switches=given.switches, clients=given.clients
@@ -102,6 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "think_s": THINK_S,
         "workers": WORKERS,
         "upstreams_per_side": UPSTREAMS,
+        "tls": given.tls,
     }
     result = {
         **circumstances,
@@ -110,11 +113,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     text = zero_downtime_report.render(result)
     given.results.mkdir(parents=True, exist_ok=True)
-    (given.results / "zero-downtime.json").write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
-    (given.results / "zero-downtime.md").write_text(text)
-    zero_downtime_plot.draw(ledger, given.results / "zero-downtime.png", title=verdict)
+    name = zero_downtime_report.name(result)
+    (given.results / f"{name}.json").write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
+    (given.results / f"{name}.md").write_text(text)
+    zero_downtime_plot.draw(ledger, given.results / f"{name}.png", title=verdict)
     print(text)
     return 0 if is_clean else 1
+
+
+def is_healthy(stage: Stage, side: str) -> bool:
+    (service,) = stage.call("GET", "/admin/services").body["services"]
+    return bool(service["pools"][side]["healthy"])
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + READY_S
+    while not condition():
+        if time.monotonic() > deadline:
+            raise StageError(f"waited {READY_S:g} s for {what}, in vain")
+        time.sleep(POLL_S)
 
 
 # Private
@@ -128,22 +145,9 @@ def _switch(stage: Stage, ledger: Ledger, to: str) -> Switch:
     return Switch(to, answer.sent, answer.acked, answer.body["sync_milliseconds"] / 1000)
 
 
-def _is_healthy(stage: Stage, side: str) -> bool:
-    (service,) = stage.call("GET", "/admin/services").body["services"]
-    return bool(service["pools"][side]["healthy"])
-
-
 def _has_begun(ledger: Ledger, results: ResultReader) -> bool:
     ledger.add(results.read())
     return bool(ledger.requests)
-
-
-def _until(condition: Callable[[], bool], what: str) -> None:
-    until = time.monotonic() + READY_S
-    while not condition():
-        if time.monotonic() > until:
-            raise StageError(f"waited {READY_S:g} s for {what}, in vain")
-        time.sleep(POLL_S)
 
 
 if __name__ == "__main__":

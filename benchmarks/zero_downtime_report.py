@@ -74,11 +74,17 @@ def percentiles_ms(seconds: Iterable[float], shares: dict[str, float]) -> Json:
     return found
 
 
+def name(result: Json) -> str:
+    """Of the files with this result."""
+    return "zero-downtime-tls" if result["settings"].get("tls") else "zero-downtime"
+
+
 def render(result: Json) -> str:
     """The report of a stored result."""
     settings, latency = result["settings"], result["latency_ms"]
     kinds = "".join(f", {count} {kind}" for kind, count in result["failure_kinds"].items())
     versions = ", ".join(f"{version} {count:,}" for version, count in result["answered_by"].items())
+    through = " through TLS" if settings.get("tls") else ""
     near = f"within {result['near_ms']:g} ms of a switch"
     counts = [
         ["requests", f"{result['requests']:,}"],
@@ -90,14 +96,14 @@ def render(result: Json) -> str:
         ["answered, but not done", str(result["answered_not_done"])],
     ]
     method = (
-        f"{settings['clients']} closed-loop clients, {settings['think_s'] * 1000:g} ms between answer and next "
+        f"{settings['clients']} closed-loop clients{through}, {settings['think_s'] * 1000:g} ms between answer and next "
         f"request, for {settings['seconds']:g} s; {settings['workers']} workers; "
         f"{settings['upstreams_per_side']} upstreams on each side; {settings['switches']} switches at random "
         "moments. Clients, apps and bgproxy share the machine. Nothing is retried by the clients, and every "
         "answer is checked."
     )
     lines = [
-        "# Zero downtime: switches under load",
+        f"# Zero downtime: switches under load{through}",
         "",
         f"**{result['verdict']}**",
         "",
@@ -111,7 +117,7 @@ def render(result: Json) -> str:
         "",
         *_percentile_table("switch acknowledged, ms", result["acknowledgement_ms"]),
         "",
-        "![Latency and answering side over time](zero-downtime.png)",
+        f"![Latency and answering side over time]({name(result)}.png)",
     ]
     return "\n".join(lines) + "\n"
 

@@ -52,6 +52,7 @@ WITHOUT_MODULE = {
     "test_architecture.py": "is about the source as a whole",
     "cli/test_against_bgproxy.py": "has the commands talk to a running bgproxy",
     "docs": "reads the pages, which are no part of the package",
+    "clients": "has programs of others go through a running bgproxy",
     "ledger": "proves the invariants on a whole running bgproxy",
     "benchmarks": "mirrors benchmarks/, which is not part of the package",
 }

@@ -1,12 +1,13 @@
 """The clients of the matrix: those of the demonstration, which check every answer, for a number of requests.
 
-They end when so many requests have ended, or at SIGTERM. They must never retry.
+They end when so many requests have ended, when the time is up, or at SIGTERM. They must never retry.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import signal
 import sys
 from io import TextIOWrapper
@@ -19,7 +20,9 @@ from bgproxy.demo.load import Load
 from bgproxy.demo.results import ResultWriter
 
 
-async def run(file: TextIOWrapper, *, port: int, clients: int, requests: int, think_s: float) -> None:
+async def run(
+    file: TextIOWrapper, *, port: int, clients: int, requests: int, seconds: float, think_s: float
+) -> None:
     results = ResultWriter(file)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
@@ -35,7 +38,8 @@ async def run(file: TextIOWrapper, *, port: int, clients: int, requests: int, th
 
     load = Load(port, add, clients=clients, think_s=think_s)
     load.start()
-    await stop.wait()
+    with contextlib.suppress(TimeoutError):  # what is outstanding by then will be seen to be unanswered
+        await asyncio.wait_for(stop.wait(), seconds)
     await load.stop()
     results.flush()
 
@@ -46,6 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, required=True, help="file to append every request to")
     parser.add_argument("--clients", type=int, required=True)
     parser.add_argument("--requests", type=int, required=True, help="end after so many")
+    parser.add_argument("--seconds", type=float, required=True, help="end after so long")
     parser.add_argument("--think-s", type=float, default=0.0, help="pause between answer and next request")
     given = parser.parse_args(arguments)
     with given.results.open("a") as file:
@@ -55,6 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
                 port=given.port,
                 clients=given.clients,
                 requests=given.requests,
+                seconds=given.seconds,
                 think_s=given.think_s,
             )
         )

@@ -36,6 +36,7 @@ WORKERS: Final = 2
 # The kernel has no way to a multicast address for TCP: it says so at once, on any machine.
 NOWHERE: Final = "224.0.0.1:9"
 READY_S: Final = 20.0
+LOAD_S: Final = 30.0  # whatever hangs then
 ENDED_S: Final = 60.0
 CALL_S: Final = 5.0
 POLL_S: Final = 0.03  # not more often than the admin API lets us
@@ -211,6 +212,7 @@ class Site:
             "--results": results,
             "--clients": self._clients,
             "--requests": requests,
+            "--seconds": LOAD_S,
             "--think-s": self._scenario.think_s,
         }
         self._start(

@@ -99,3 +99,16 @@ def test_answers_are_counted_in_the_bin_in_which_they_ended() -> None:
         a_request(6, 101.1, 1.0, "v1"),
     ]
     assert zero_downtime_report.per_bin(requests, "v1", 100.0, 2, 0.5) == [4.0, 2.0]
+
+
+def test_a_run_through_tls_says_so_and_has_files_of_its_own() -> None:
+    facts = zero_downtime_report.facts(a_ledger(), [SWITCH], "Nothing was lost.")
+    results = {tls: {**CIRCUMSTANCES, "settings": {**SETTINGS, "tls": tls}, **facts} for tls in (False, True)}
+    assert [zero_downtime_report.name(result) for result in results.values()] == [
+        "zero-downtime",
+        "zero-downtime-tls",
+    ]
+    assert "TLS" not in zero_downtime_report.render(results[False])
+    report = zero_downtime_report.render(results[True])
+    assert "2 closed-loop clients through TLS, " in report
+    assert "(zero-downtime-tls.png)" in report
