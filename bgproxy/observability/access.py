@@ -21,6 +21,7 @@ from bgproxy.model import AccessLog
 Outcome = Literal[
     "ok",
     "upgraded",
+    "closed",  # a TCP connection, by bgproxy: its time was up
     "refused",  # by bgproxy, for what the client asked or how
     "unavailable",  # nobody could serve it: nobody healthy, a full queue, maintenance
     "connect_failed",  # this and the next three: of the last upstream that was tried
@@ -52,7 +53,7 @@ class Entry(NamedTuple):
     method: bytes
     target: bytes
     host: bytes | None
-    minor: int
+    minor: int | None  # None: it is no HTTP
     scheme: str
     tls: str | None
     status: int  # 0: no answer was begun
@@ -112,7 +113,7 @@ def json_line(entry: Entry) -> bytes:
             "method": _text(entry.method or None),
             "target": _text(entry.target or None),
             "host": _text(entry.host),
-            "protocol": f"HTTP/1.{entry.minor}" if entry.method else None,
+            "protocol": f"HTTP/1.{entry.minor}" if entry.method and entry.minor is not None else None,
             "scheme": entry.scheme,
             "tls": entry.tls,
             "status": entry.status,
@@ -139,7 +140,8 @@ def combined_line(entry: Entry) -> bytes:
     """Apache's `%h %l %u %t "%r" %>s %O "%{Referer}i" "%{User-Agent}i"`."""
     request = b"-"
     if entry.method:
-        request = b"%b %b HTTP/1.%d" % (_quoted(entry.method), _quoted(entry.target), entry.minor)
+        protocol = b"-" if entry.minor is None else b"HTTP/1.%d" % entry.minor
+        request = b"%b %b %b" % (_quoted(entry.method), _quoted(entry.target), protocol)
     return b'%b - - [%b] "%b" %d %d "%b" "%b"\n' % (
         _quoted(entry.peer.encode()),
         _clf(int(entry.ended_at)),

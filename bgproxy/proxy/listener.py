@@ -18,6 +18,7 @@ from bgproxy.proxy.dataplane import DataPlane
 from bgproxy.proxy.downstream import Downstream
 from bgproxy.proxy.origin import Origin
 from bgproxy.proxy.preamble import Entrance, Preamble
+from bgproxy.proxy.stream import StreamDownstream
 from bgproxy.shared_memory.clients import Clients, Limit, Ticket
 from bgproxy.tls.server import ServerContexts
 
@@ -66,14 +67,17 @@ class Listener:
         settings = origin.settings
         limit = _limit_of(plane, settings)
         if limit is None and self._contexts is None and not settings.proxy_protocol:
-            return lambda: Downstream(plane, origin)
+            connected = StreamDownstream if settings.protocol is model.Protocol.TCP else Downstream
+            return lambda: connected(plane, origin)
         entrance = Entrance(plane, origin, self._accept, limit, self._contexts)
         return lambda: Preamble(entrance)
 
-    def _accept(self, ticket: Ticket | None) -> Downstream:
+    def _accept(self, ticket: Ticket | None) -> Downstream | StreamDownstream:
+        plane, origin = self._plane, self._origin
+        is_stream = origin.settings.protocol is model.Protocol.TCP
         if ticket is None:
-            return Downstream(self._plane, self._origin)
-        counted = _Counted(self._plane, self._origin)
+            return StreamDownstream(plane, origin) if is_stream else Downstream(plane, origin)
+        counted = _CountedStream(plane, origin) if is_stream else _Counted(plane, origin)
         counted.ticket = ticket
         return counted
 
@@ -86,6 +90,18 @@ class Listener:
 
 class _Counted(Downstream):
     """A connection that counts towards a limit for as long as it lives."""
+
+    __slots__ = ("ticket",)
+
+    ticket: Ticket
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.ticket.give_back()
+        super().connection_lost(exc)
+
+
+class _CountedStream(StreamDownstream):
+    """Its twin on a TCP listener."""
 
     __slots__ = ("ticket",)
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from bgproxy.proxy.access_log import AccessLog
     from bgproxy.proxy.downstream import Downstream
     from bgproxy.proxy.exchange import Exchange
+    from bgproxy.proxy.stream import StreamDownstream
 
 
 def note(log: AccessLog, exchange: Exchange, status: int, outcome: Outcome, response_bytes: int) -> None:
@@ -82,10 +83,52 @@ def note_refused(log: AccessLog, downstream: Downstream, status: int, response_b
     )
 
 
+def note_stream(
+    log: AccessLog,
+    stream: StreamDownstream,
+    status: int,
+    outcome: Outcome,
+    *,
+    received_bytes: int = 0,
+    sent_bytes: int = 0,
+) -> None:
+    """A connection of a TCP listener. It has nothing of HTTP; its status is what an upgrade would have had."""
+    duration_us = (perf_counter_ns() - stream.started_ns) // 1000
+    if not log.wants(status, duration_us, b"-"):
+        return
+    service, upstream = getattr(stream, "service", None), stream.upstream
+    pool = None if upstream is None else stream.pool
+    log.add(
+        Entry(
+            ended_at=time.time(),
+            **{**_client(stream), "scheme": "tcp"},
+            method=b"TCP",
+            target=b"-",
+            host=None,
+            minor=None,
+            status=status,
+            outcome=outcome,
+            service=None if service is None else service.view.name,
+            pool=None if pool is None else pool.name,
+            version=None if pool is None else pool.version,
+            upstream=None if upstream is None else upstream.name,
+            attempts=stream.attempts,
+            request_bytes=received_bytes,
+            response_bytes=sent_bytes,
+            connect_us=stream.connect_us,
+            first_byte_us=None,
+            duration_us=duration_us,
+            request_id=None,
+            referer=None,
+            user_agent=None,
+        )
+    )
+
+
 # Private
 
 
-def _client(downstream: Downstream) -> dict[str, Any]:
+def _client(downstream: Downstream | StreamDownstream) -> dict[str, Any]:
     secured = downstream.transport.get_extra_info("ssl_object")
     return {
         "peer": "" if downstream.is_local() else downstream.peer.decode("latin-1"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from bgproxy.shared_memory.counters import (
     HELD,
@@ -15,11 +15,21 @@ from bgproxy.shared_memory.counters import (
 )
 
 if TYPE_CHECKING:
-    from bgproxy.proxy.dataplane import DataPlane
-    from bgproxy.proxy.exchange import Exchange
+    from bgproxy.proxy.dataplane import Connected, DataPlane
     from bgproxy.routing.split import LiveService
 
 logger = logging.getLogger("bgproxy.worker")
+
+
+class Waiting(Protocol):
+    """What a hold or a queue keeps: the exchange of a request, or the whole connection of a TCP listener."""
+
+    service: LiveService
+
+    @property
+    def downstream(self) -> Connected: ...
+    def parked_bytes(self) -> int: ...
+    def choose(self) -> None: ...
 
 
 class Parking:
@@ -28,10 +38,10 @@ class Parking:
     def __init__(self, plane: DataPlane, block: WorkerBlock) -> None:
         self._plane = plane
         self._cells = block.cells
-        self._parked: dict[Exchange, tuple[LiveService, int]] = {}  # with its bytes, in the order of arrival
+        self._parked: dict[Waiting, tuple[LiveService, int]] = {}  # with its bytes, in the order of arrival
         self._ended: set[int] = set()
 
-    def park(self, exchange: Exchange, service: LiveService) -> bool:
+    def park(self, exchange: Waiting, service: LiveService) -> bool:
         """Keeps a request for as long as its service is held; False if the hold is over for this worker."""
         hold = service.hold
         if hold is None or hold.id in self._ended:
@@ -52,7 +62,7 @@ class Parking:
         self._cells[PARKED] = len(self._parked)
         return True
 
-    def leave(self, exchange: Exchange) -> bool:
+    def leave(self, exchange: Waiting) -> bool:
         """Forgets a request, because it goes on or because its client has left; True if it was parked."""
         parked = self._parked.pop(exchange, None)
         if parked is None:

@@ -2,13 +2,14 @@
 
 In this order: a place among those that its listener may have, the PROXY header, TLS. Then the connection's
 own protocol has it, and gets what was read beyond the header. A listener without any of it never comes here.
-Never answers anybody: who is turned away is told so by that protocol, in its own language.
+Never answers anybody: who is turned away is told so by that protocol, in its own language, or by TLS in an alert.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
@@ -19,12 +20,15 @@ from bgproxy.model import Protocol
 from bgproxy.proxy import limits
 from bgproxy.proxy.proxy_protocol import UNIX, Address, Header, parse
 from bgproxy.shared_memory.counters import ACCEPTED, CONNECTIONS
+from bgproxy.tls.pem import explain
 
 if TYPE_CHECKING:
     from bgproxy.proxy.dataplane import DataPlane
     from bgproxy.proxy.downstream import Downstream
     from bgproxy.proxy.origin import Origin
+    from bgproxy.proxy.stream import StreamDownstream
     from bgproxy.shared_memory.clients import Limit, Ticket
+    from bgproxy.tls.handshake import HandshakeContext
     from bgproxy.tls.server import ServerContexts
 
 logger = logging.getLogger("bgproxy.worker")
@@ -39,7 +43,7 @@ class Entrance:
 
     plane: DataPlane
     origin: Origin
-    accept: Callable[[Ticket | None], Downstream]
+    accept: Callable[[Ticket | None], Downstream | StreamDownstream]
     limit: Limit | None
     contexts: ServerContexts | None
     _quiet_until: dict[str, float] = field(default_factory=dict)
@@ -61,6 +65,7 @@ class Preamble(asyncio.Protocol):
     """One of the plane's downstreams until its connection has another protocol."""
 
     __slots__ = (
+        "_awaits_header",
         "_data",
         "_entrance",
         "_handshake",
@@ -78,10 +83,11 @@ class Preamble(asyncio.Protocol):
     def __init__(self, entrance: Entrance) -> None:
         self._entrance = entrance
         self._peer: Address = (UNIX, 0)
+        self._awaits_header = entrance.origin.settings.proxy_protocol
         self._header = Header()
         self._data = b""  # of the PROXY header, or read before TLS began
         self._ticket: Ticket | None = None
-        self._refusal: str | None = None
+        self._refusal: ProxyError | None = None
         self._handshake: asyncio.Task[None] | None = None
         self._over = False
         self.deadline = inf
@@ -90,7 +96,7 @@ class Preamble(asyncio.Protocol):
 
     def expired(self) -> None:
         self.deadline = inf
-        if self._handshake is None:
+        if self._awaits_header:
             self._entrance.complain(
                 "proxy", f"no whole PROXY header came from {self._describe_peer()} in time; closed"
             )
@@ -108,47 +114,49 @@ class Preamble(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)
         entrance = self._entrance
         plane = entrance.plane
-        plane.downstreams.add(cast("Downstream", self))
+        plane.downstreams.add(self)
         plane.cells[CONNECTIONS] = len(plane.downstreams)
         self.deadline = plane.now + plane.request_head_s
         peername = transport.get_extra_info("peername")
         if isinstance(peername, tuple):
             self._peer = (str(peername[0]).encode(), peername[1])
-        awaits_header = entrance.origin.settings.proxy_protocol
         if len(plane.downstreams) > plane.max_connections and (
-            awaits_header or entrance.contexts is not None
+            self._awaits_header or entrance.contexts is not None
         ):
             plane.say_full()
             self.transport.close()  # who has to wait for its answer takes what there is not enough of
             return
         if entrance.limit is not None and not self._enter(entrance.limit):
             return
-        if not awaits_header and self._enter_as(self._peer[0]):
-            self._secure(b"")
+        if not self._awaits_header and self._enter_as(self._peer[0]):
+            self._secure()
 
     def data_received(self, data: bytes) -> None:
-        data = self._data + data
-        if self._handshake is not None:
-            self._data = data
-            return
-        try:
-            header, size = parse(data)
-        except ValueError as error:
-            self._entrance.complain("proxy", f"a connection from {self._describe_peer()} was closed: {error}")
-            self.transport.abort()
-            return
-        if header is None:
-            self._data = data
-            return
-        self._header, self._data = header, b""
-        source = header.source or self._peer
-        if self._enter_as(source[0]):
-            self._secure(data[size:])
+        self._data += data
+        if self._awaits_header:
+            self._read_header()
+        elif self._handshake is None:
+            self._secure()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - gone is gone
         self._leave()
 
     # Private
+
+    def _read_header(self) -> None:
+        try:
+            header, size = parse(self._data)
+        except ValueError as error:
+            self._entrance.complain("proxy", f"a connection from {self._describe_peer()} was closed: {error}")
+            self.transport.abort()
+            return
+        if header is None:
+            return
+        self._awaits_header = False
+        self._header, self._data = header, self._data[size:]
+        source = header.source or self._peer
+        if self._enter_as(source[0]):
+            self._secure()
 
     def _enter(self, limit: Limit) -> bool:
         """Counts the connection for its listener. False if it is over."""
@@ -183,21 +191,28 @@ class Preamble(asyncio.Protocol):
         if self._entrance.origin.settings.protocol is Protocol.TCP:
             self.transport.close()
             return False
-        self._refusal = reason
+        self._refusal = ProxyError(503, reason)
         return True
 
-    def _secure(self, rest: bytes) -> None:
-        """TLS, if there is any. `rest` came behind the PROXY header."""
-        if self._entrance.contexts is None:
-            self._hand_over(self.transport, rest)
-            return
-        self._data = rest
-        loop = self._entrance.plane.loop
-        self._handshake = loop.create_task(self._shake_hands(self._entrance.contexts))
-        # Behind what the task's first step schedules, which is when TLS has its transport.
-        loop.call_soon(loop.call_soon, self._feed_tls)
+    def _secure(self) -> None:
+        """TLS, if there is any, as soon as the client begins it: who says nothing costs next to nothing."""
+        entrance = self._entrance
+        if entrance.contexts is None:
+            self._hand_over(self.transport)
+        elif self._data[:1].isupper() and entrance.origin.settings.protocol is Protocol.HTTP:
+            # No record of TLS begins with a letter; every method does.
+            self._refusal = ProxyError(
+                400, "this is a plain HTTP request, and this port speaks TLS: use https://"
+            )
+            self._hand_over(self.transport)
+        elif self._data:
+            context = entrance.contexts.context
+            loop = entrance.plane.loop
+            self._handshake = loop.create_task(self._shake_hands(context))
+            # Behind what the task's first step schedules, which is when TLS has its transport.
+            loop.call_soon(loop.call_soon, self._feed_tls, context)
 
-    async def _shake_hands(self, contexts: ServerContexts) -> None:
+    async def _shake_hands(self, context: HandshakeContext) -> None:
         if self.transport.is_closing():
             return
         plane = self._entrance.plane
@@ -205,28 +220,26 @@ class Preamble(asyncio.Protocol):
             secured = await plane.loop.start_tls(
                 self.transport,
                 self,
-                contexts.context,
+                context,
                 server_side=True,
                 ssl_handshake_timeout=min(plane.request_head_s, LONGEST_HANDSHAKE_S),
             )
-        except OSError as error:
-            if not isinstance(error, ConnectionError):
-                self._entrance.complain(
-                    "tls", f"no TLS with {self._describe_peer()}: {error.strerror or error}"
-                )
+        except OSError:  # it is lost, or its time is up: a refusal has been told
             self.transport.abort()
             self._leave()
             return
         if secured is None or self.transport.is_closing():  # aborted, which is no error to `start_tls`
             self._leave()
             return
-        self._hand_over(secured, b"")
+        self._hand_over(secured)
 
-    def _feed_tls(self) -> None:
+    def _feed_tls(self, context: HandshakeContext) -> None:
         """Gives TLS what was read before it began, as if it came from the transport now."""
         data, self._data = self._data, b""
-        if self.transport.is_closing():
+        handshake = context.newest
+        if self.transport.is_closing() or handshake is None:
             return
+        handshake.on_refusal = self._refused
         tls = cast("asyncio.BufferedProtocol", self.transport.get_protocol())
         while data:
             buffer = cast("memoryview", tls.get_buffer(len(data)))
@@ -235,11 +248,22 @@ class Preamble(asyncio.Protocol):
             tls.buffer_updated(size)
             data = data[size:]
 
-    def _hand_over(self, transport: asyncio.Transport, rest: bytes) -> None:
+    def _refused(self, error: ssl.SSLError) -> None:
+        """The alert is about to be written. A close right behind it would take it back, if there is more to read."""
+        plane = self._entrance.plane
+        self._entrance.complain("tls", f"no TLS with {self._describe_peer()}: {explain(error)}")
+        self.deadline = min(self.deadline, plane.now + limits.LINGER_S)
+        plane.loop.call_soon(self._half_close)
+
+    def _half_close(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.write_eof()
+
+    def _hand_over(self, transport: asyncio.Transport) -> None:
         entrance = self._entrance
         plane = entrance.plane
         self._over = True
-        plane.downstreams.discard(cast("Downstream", self))
+        plane.downstreams.discard(self)
         client = entrance.accept(self._ticket)
         header = self._header
         if header.source is not None and header.destination is not None:
@@ -248,9 +272,9 @@ class Preamble(asyncio.Protocol):
         client.connection_made(transport)
         if self._refusal is not None:
             if len(plane.downstreams) <= plane.max_connections:  # or it was refused for that
-                client.refuse(ProxyError(503, self._refusal))
-        elif rest and not transport.is_closing():
-            client.data_received(rest)
+                client.refuse(self._refusal)
+        elif self._data and not transport.is_closing():
+            client.data_received(self._data)
 
     def _leave(self) -> None:
         """The connection has come to nothing. May be called again."""
@@ -258,7 +282,7 @@ class Preamble(asyncio.Protocol):
             return
         self._over = True
         plane = self._entrance.plane
-        plane.downstreams.discard(cast("Downstream", self))
+        plane.downstreams.discard(self)
         plane.cells[CONNECTIONS] = len(plane.downstreams)
         plane.cells[ACCEPTED] += 1
         if self._ticket is not None:

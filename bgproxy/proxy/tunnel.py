@@ -1,4 +1,4 @@
-"""An upgraded connection: bytes both ways until either side has had enough.
+"""A connection whose requests are none of our business, or are over: bytes both ways until either side has had enough.
 
 Nothing unrelated ever ends a tunnel. A switch away from its pool gives it until the drain deadline; then a
 WebSocket is told that the server is going away, and anything else is closed. What passes is never altered.
@@ -19,6 +19,7 @@ from bgproxy.shared_memory.counters import TUNNELS
 
 if TYPE_CHECKING:
     from bgproxy.proxy.downstream import Downstream
+    from bgproxy.proxy.stream import StreamDownstream
     from bgproxy.proxy.upstream import UpstreamConnection
     from bgproxy.routing.balance import LiveUpstream
     from bgproxy.routing.split import LiveService
@@ -44,7 +45,7 @@ class Frames(NamedTuple):
 
 
 class Tunnel:
-    """Implements `UpstreamUser` and `DownstreamUser` after a 101 response."""
+    """Implements `UpstreamUser` and `DownstreamUser`: after a 101 response, or of a TCP listener."""
 
     __slots__ = (
         "_client_open",
@@ -60,7 +61,7 @@ class Tunnel:
 
     def __init__(
         self,
-        downstream: Downstream,
+        downstream: Downstream | StreamDownstream,
         connection: UpstreamConnection,
         service: LiveService,
         pool: str,
@@ -81,7 +82,7 @@ class Tunnel:
         self._ending = False  # nothing passes any more but what completes a frame
 
     def begin(self, to_client: bytes, to_upstream: bytes) -> None:
-        """Takes both sides over; the bytes are the 101 and what has already been read of each."""
+        """Takes both sides over; the bytes are the 101, if any, and what has already been read of each."""
         plane = self.downstream.plane
         for transport in (self.downstream.transport, self._connection.transport):
             _find_out_when_it_vanishes(transport)

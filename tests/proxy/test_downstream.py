@@ -107,7 +107,7 @@ async def test_a_head_may_come_byte_by_byte(converse: Converse) -> None:
 async def test_an_idle_connection_keeps_nothing_of_a_large_head(converse: Converse) -> None:
     talk = await converse()
     client = await talk.client()
-    (downstream,) = talk.plane.downstreams
+    downstream = talk.downstream
     large = get("/", "X: " + "a" * limits.MEMO_BYTES)
     for request, is_kept in ((get(), True), (large, False), (large, False), (get(), True)):
         await client.sends(request)
@@ -300,7 +300,7 @@ async def test_a_client_that_reads_nothing_gets_no_more_responses(
     """And the connection that its last one came by serves others."""
     talk = await converse()
     client = await talk.client(slow=True)
-    (downstream,) = talk.plane.downstreams
+    downstream = talk.downstream
     other = await talk.client()
     head, body = answer("a" * 8000).split("\n\n")
     if framing == "chunked":
@@ -315,7 +315,7 @@ async def test_a_client_that_reads_nothing_gets_no_more_responses(
             await upstream.sends(f"{head}\n\n{body}")
         else:
             await upstream.sends(f"{head}\n\n")
-            await talk.until(lambda: getattr(downstream.user, "_response", None), "the head is relayed")
+            await talk.until(lambda: getattr(downstream.user, "response", None), "the head is relayed")
             await upstream.sends(body)
         count += 1
         await completed(talk, count)
@@ -355,7 +355,7 @@ async def test_nothing_is_done_about_what_comes_behind_the_last_request(converse
     upstream = await talk.blue[0].accepts()
     await upstream.gets(forwarded(get("/last")))
     await client.sends(get("/too-late"))
-    (downstream,) = talk.plane.downstreams
+    downstream = talk.downstream
     await talk.until(lambda: downstream._buffer, "it has come")
     await upstream.sends(answer("a" * 80_000))
     await completed(talk, 1)

@@ -65,7 +65,7 @@ async def test_a_closed_listener_leaves_its_connections_and_its_queue_alone(conv
 async def test_connections_of_a_tcp_listener_over_its_limit_are_closed_without_a_word(
     converse: Converse,
 ) -> None:
-    talk = await converse(listener={"protocol": Protocol.TCP, "connections": 1})
+    talk = await converse(listener={"protocol": Protocol.TCP, "service": "web", "connections": 1})
     first = await talk.client()
     second = await talk.client(accepted=False)
     await second.gets_end()

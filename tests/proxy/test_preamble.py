@@ -23,6 +23,8 @@ FOR_US = (b"PROXY UNKNOWN\r\n", proxy_protocol.build(2, None, None))
 REQUEST = b"GET / HTTP/1.1\r\nHost: app\r\n\r\n"
 PROXY = {"proxy_protocol": True}
 TOLD = {**PROXY, "forwarding": Forwarding(via=False, request_id=False)}
+# A record of the handshake, of TLS 1.2, with nothing in it that there is.
+NO_TLS = b"\x16\x03\x03\x00\x04\xff\xff\xff\xff"
 IMPATIENT = Timeouts(request_head_s=0.05)
 
 
@@ -230,7 +232,7 @@ async def test_a_header_of_a_client_on_a_unix_socket_is_no_address(converse: Con
     addresses = bytes(216)
     await client.sends(V2[:12] + b"\x21\x31" + len(addresses).to_bytes(2, "big") + addresses + REQUEST)
     await is_answered(talk)
-    (downstream,) = talk.plane.downstreams
+    downstream = talk.downstream
     assert downstream.peer == b"unix:"
 
 
@@ -288,8 +290,9 @@ async def test_a_failed_handshake_is_counted_and_told_but_not_for_each(
     talk = await converse(listener=tls)
     for _ in range(3):
         client = await talk.client()
-        await client.sends(REQUEST)
-        await client.gets_cut_off()
+        await client.sends(NO_TLS)
+        await client.gets_end()
+        client.closes()
     await talk.until(lambda: talk.worker.accepted == 3, "they are counted")
     assert caplog.text.count("no TLS with 127.0.0.1") == 1
     assert not talk.plane.downstreams

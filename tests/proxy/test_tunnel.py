@@ -36,7 +36,7 @@ async def test_bytes_right_behind_the_handshake_are_not_lost(converse: Converse)
     upstream = await talk.blue[0].accepts()
     await upstream.gets(upgrade_forwarded())
     await client.sends("and behind it,")
-    downstream = next(iter(talk.plane.downstreams))
+    downstream = talk.downstream
     await talk.until(lambda: downstream._buffer == b"and behind it,", "both have been read")
     await upstream.sends(switching() + "from the upstream")
     await client.gets(switching() + "from the upstream")
@@ -96,7 +96,7 @@ async def test_a_client_that_half_closed_before_the_handshake_was_answered_is_kn
     upstream = await talk.blue[0].accepts()
     await upstream.gets(upgrade_forwarded())
     client.half_closes()
-    downstream = next(iter(talk.plane.downstreams))
+    downstream = talk.downstream
     await talk.until(lambda: downstream._eof, "the end has been read")
     await upstream.sends(switching() + "hello")
     await client.gets(switching() + "hello")

@@ -120,7 +120,7 @@ async def tunnel(
         ends = {"client": End(*await asyncio.open_connection(*front, **client("client")))}
         ends["upstream"] = await accepted.get()
         await talk.until(lambda: talk.plane.downstreams, "the client is accepted")
-        (downstream,) = talk.plane.downstreams
+        downstream = talk.downstream
         Tunnel(downstream, connection, live, live.active.name, upstream, websocket=websocket).begin(b"", b"")
         try:
             yield Wire(talk, ends)

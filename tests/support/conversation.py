@@ -191,6 +191,12 @@ class Conversation:
         return self._reader.totals(*upstream.place)
 
     @property
+    def downstream(self) -> Any:
+        """The proxy's end of the only client's connection."""
+        (downstream,) = self.plane.downstreams
+        return downstream
+
+    @property
     def service_totals(self) -> Totals:
         return self._reader.totals(self.view.slot, self.view.tag)
 

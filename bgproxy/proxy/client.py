@@ -1,0 +1,101 @@
+"""What every client's connection has, whatever it carries: whom it is from, and its place among all of them.
+
+Never reads or writes a byte.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from abc import ABC, abstractmethod
+from math import inf
+from typing import TYPE_CHECKING, Final, cast
+
+from bgproxy.errors import ProxyError
+from bgproxy.shared_memory.counters import ACCEPTED, CONNECTIONS
+
+if TYPE_CHECKING:
+    from bgproxy.proxy.dataplane import DataPlane
+    from bgproxy.proxy.origin import Origin
+
+Address = tuple[bytes, int]  # as text, without brackets, and the port; on a unix socket `unix:` and 0
+
+UNIX_PEER: Final = b"unix:"
+_NO_LINGER: Final = struct.pack("ii", 1, 0)  # for SO_LINGER: a close sends a reset
+
+
+class ClientConnection(asyncio.Protocol, ABC):
+    """`deadline` is when the present phase has lasted too long."""
+
+    __slots__ = ("_named", "deadline", "origin", "peer", "plane", "transport")
+
+    transport: asyncio.Transport
+
+    def __init__(self, plane: DataPlane, origin: Origin) -> None:
+        self.plane = plane
+        self.origin = origin
+        self.peer = UNIX_PEER
+        self._named: tuple[Address, Address] | None = None  # by a PROXY header
+        self.deadline = inf
+
+    @abstractmethod
+    def refuse(self, error: ProxyError) -> None:
+        """Turns the client away, in the language of what it came for."""
+
+    @abstractmethod
+    def expired(self) -> None:
+        """The deadline has passed; called by the sweep."""
+
+    @abstractmethod
+    def is_idle(self) -> bool:
+        """True if nobody would miss it."""
+
+    def accepted_for(self, source: Address, destination: Address) -> None:
+        """Whom the connection is really from, as a proxy in front of us says; before `connection_made`."""
+        self._named = (source, destination)
+        self.peer = source[0]
+
+    def addresses(self) -> tuple[Address, Address]:
+        """Where the client is, and what it connected to."""
+        if self._named is not None:
+            return self._named
+        source, destination = (self.transport.get_extra_info(name) for name in ("peername", "sockname"))
+        if self.is_local():
+            return (UNIX_PEER, 0), (UNIX_PEER, 0)
+        return (self.peer, source[1]), (str(destination[0]).encode(), destination[1])
+
+    def is_local(self) -> bool:
+        """True if the client is on this machine, on a unix socket."""
+        return self.peer is UNIX_PEER
+
+    def reset(self) -> None:
+        """Ends the connection in a way that cannot be taken for the end of a response.
+
+        A plain close can: to HTTP/1.0, and wherever else the close is all that marks the end.
+        """
+        sock = None if self.transport.is_closing() else self.transport.get_extra_info("socket")
+        if sock is not None:  # else the connection below TLS has just gone
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        self.transport.abort()
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        plane = self.plane
+        plane.downstreams.add(self)
+        plane.cells[ACCEPTED] += 1
+        plane.cells[CONNECTIONS] = len(plane.downstreams)
+        if self._named is None:
+            peername = transport.get_extra_info("peername")
+            if isinstance(peername, tuple):
+                self.peer = str(peername[0]).encode()
+        if len(plane.downstreams) > plane.max_connections:
+            plane.say_full()
+            self.refuse(ProxyError(503, "there are too many connections; try again later"))
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - gone is gone
+        plane = self.plane
+        plane.downstreams.discard(self)
+        plane.cells[CONNECTIONS] = len(plane.downstreams)
