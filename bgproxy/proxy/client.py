@@ -18,6 +18,7 @@ from bgproxy.shared_memory.counters import ACCEPTED, CONNECTIONS
 if TYPE_CHECKING:
     from bgproxy.proxy.dataplane import DataPlane
     from bgproxy.proxy.origin import Origin
+    from bgproxy.shared_memory.clients import Ticket
 
 Address = tuple[bytes, int]  # as text, without brackets, and the port; on a unix socket `unix:` and 0
 
@@ -28,7 +29,7 @@ _NO_LINGER: Final = struct.pack("ii", 1, 0)  # for SO_LINGER: a close sends a re
 class ClientConnection(asyncio.Protocol, ABC):
     """`deadline` is when the present phase has lasted too long."""
 
-    __slots__ = ("_named", "deadline", "origin", "peer", "plane", "transport")
+    __slots__ = ("_named", "deadline", "origin", "peer", "plane", "ticket", "transport")
 
     transport: asyncio.Transport
 
@@ -37,6 +38,7 @@ class ClientConnection(asyncio.Protocol, ABC):
         self.origin = origin
         self.peer = UNIX_PEER
         self._named: tuple[Address, Address] | None = None  # by a PROXY header
+        self.ticket: Ticket | None = None  # what it counts for while it lives, where there are limits
         self.deadline = inf
 
     @abstractmethod
@@ -99,3 +101,5 @@ class ClientConnection(asyncio.Protocol, ABC):
         plane = self.plane
         plane.downstreams.discard(self)
         plane.cells[CONNECTIONS] = len(plane.downstreams)
+        if self.ticket is not None:
+            self.ticket.give_back()

@@ -12,8 +12,7 @@ from bgproxy.proxy.upstream import UpstreamConnection
 from bgproxy.tls.client import HTTP_ALPN, ClientContexts, server_name
 
 if TYPE_CHECKING:
-    from bgproxy.proxy.downstream import Downstream
-    from bgproxy.proxy.stream import StreamDownstream
+    from bgproxy.proxy.client import ClientConnection
     from bgproxy.proxy.upstream import UpstreamUser
     from bgproxy.routing.balance import LiveUpstream
     from bgproxy.routing.split import LiveService
@@ -39,7 +38,7 @@ class Connector:
         upstream: LiveUpstream,
         user: UpstreamUser,
         service: LiveService,
-        client: Downstream | StreamDownstream,
+        client: ClientConnection,
     ) -> None:
         connection = UpstreamConnection(upstream, user, self._loop.time())
         attempt = self._connect(connection, user, service, client)
@@ -67,7 +66,7 @@ class Connector:
         connection: UpstreamConnection,
         user: UpstreamUser,
         service: LiveService,
-        client: Downstream | StreamDownstream,
+        client: ClientConnection,
     ) -> None:
         try:
             if service.is_plain_upstream:
@@ -89,7 +88,7 @@ class Connector:
         return transport
 
     async def _open_secured(
-        self, connection: UpstreamConnection, service: LiveService, client: Downstream | StreamDownstream
+        self, connection: UpstreamConnection, service: LiveService, client: ClientConnection
     ) -> None:
         """What the upstream wants before the first byte of all: to be told the client, and TLS."""
         policy, upstream = service.view.policy, connection.upstream

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
-from math import inf
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol
 
 from bgproxy.errors import ProxyError
 from bgproxy.http1 import responses
@@ -14,20 +11,18 @@ from bgproxy.http1.forwarding import Client, Identity, identity, lines
 from bgproxy.http1.head import RequestHead, parse_request, skip_empty_line
 from bgproxy.http1.rewrite import request_head, with_hops
 from bgproxy.proxy import limits
+from bgproxy.proxy.client import ClientConnection
 from bgproxy.proxy.exchange import Exchange
 from bgproxy.proxy.log_entry import note_refused
-from bgproxy.shared_memory.counters import ACCEPTED, CONNECTIONS, RESPONSES
+from bgproxy.proxy.portions import PORTION_BYTES, read_in_portions
+from bgproxy.shared_memory.counters import RESPONSES
 
 if TYPE_CHECKING:
     from bgproxy.proxy.dataplane import DataPlane
     from bgproxy.proxy.origin import Origin
 
-Address = tuple[bytes, int]  # as text, without brackets, and the port; on a unix socket `unix:` and 0
-
-UNIX_PEER: Final = b"unix:"
 # RFC 9110 section 7.6.2: the methods whose way through proxies may be limited.
 HOP_COUNTED: Final = frozenset({b"OPTIONS", b"TRACE"})
-_NO_LINGER: Final = struct.pack("ii", 1, 0)  # for SO_LINGER: a close sends a reset
 
 
 class DownstreamUser(Protocol):
@@ -41,8 +36,8 @@ class DownstreamUser(Protocol):
     def timed_out(self) -> None: ...
 
 
-class Downstream(asyncio.Protocol):
-    """`user` is None between requests. `deadline` is when the present phase has lasted too long."""
+class Downstream(ClientConnection):
+    """`user` is None between requests."""
 
     __slots__ = (
         "_begun",
@@ -53,27 +48,16 @@ class Downstream(asyncio.Protocol):
         "_head",
         "_identity",
         "_lingering",
-        "_named",
         "_told",
-        "deadline",
-        "origin",
         "outgoing",
-        "peer",
-        "plane",
         "preview",
-        "transport",
         "user",
     )
 
-    transport: asyncio.Transport
-
     def __init__(self, plane: DataPlane, origin: Origin) -> None:
+        super().__init__(plane, origin)
         # for the connection's life
-        self.plane = plane
-        self.origin = origin
         self.preview = origin.settings.preview
-        self.peer = UNIX_PEER
-        self._named: tuple[Address, Address] | None = None  # by a PROXY header
         self._client: Client | None = None
         # the last request's head, and what was made of it for the upstream
         self._head: RequestHead | None = None
@@ -84,24 +68,9 @@ class Downstream(asyncio.Protocol):
         self._buffer = b""
         self._begun = False  # some of its head has come
         self.user: DownstreamUser | None = None
-        self.deadline = inf
         self._eof = False
         self._full = False  # the client does not read what it was sent
         self._lingering = False
-
-    def accepted_for(self, source: Address, destination: Address) -> None:
-        """Whom the connection is really from, as a proxy in front of us says; before `connection_made`."""
-        self._named = (source, destination)
-        self.peer = source[0]
-
-    def addresses(self) -> tuple[Address, Address]:
-        """Where the client is, and what it connected to."""
-        if self._named is not None:
-            return self._named
-        source, destination = (self.transport.get_extra_info(name) for name in ("peername", "sockname"))
-        if self.is_local():
-            return (UNIX_PEER, 0), (UNIX_PEER, 0)
-        return (self.peer, source[1]), (str(destination[0]).encode(), destination[1])
 
     def next_request(self, rest: bytes) -> None:
         """The response is complete and the connection stays open; `rest` was read beyond the request."""
@@ -156,16 +125,6 @@ class Downstream(asyncio.Protocol):
         self.transport.write_eof()
         self.transport.resume_reading()
 
-    def reset(self) -> None:
-        """Ends the connection in a way that cannot be taken for the end of a response.
-
-        A plain close can: to HTTP/1.0, and wherever else the close is all that marks the end.
-        """
-        sock = None if self.transport.is_closing() else self.transport.get_extra_info("socket")
-        if sock is not None:  # else the connection below TLS has just gone
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-        self.transport.abort()
-
     def expired(self) -> None:
         """The deadline has passed; called by the sweep."""
         if self.user is not None:
@@ -178,10 +137,6 @@ class Downstream(asyncio.Protocol):
             self.transport.close()
             self.deadline = self.plane.now + limits.LINGER_S
 
-    def is_local(self) -> bool:
-        """True if the client is on this machine, on a unix socket."""
-        return self.peer is UNIX_PEER
-
     def is_idle(self) -> bool:
         """True between requests, when nothing of the next one has arrived."""
         return self.user is None and not self._buffer
@@ -189,23 +144,14 @@ class Downstream(asyncio.Protocol):
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
-        plane = self.plane
-        plane.downstreams.add(self)
-        plane.cells[ACCEPTED] += 1
-        plane.cells[CONNECTIONS] = len(plane.downstreams)
-        if self._named is None:
-            peername = transport.get_extra_info("peername")
-            if isinstance(peername, tuple):
-                self.peer = str(peername[0]).encode()
-        self.deadline = plane.now + plane.request_head_s
-        if len(plane.downstreams) > plane.max_connections:
-            plane.say_full()
-            self.refuse(ProxyError(503, "there are too many connections; try again later"))
+        self.deadline = self.plane.now + self.plane.request_head_s
+        super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
         user = self.user
         if user is not None:
+            if len(data) > PORTION_BYTES:
+                read_in_portions(self.transport, self)
             user.client_data(data)
         elif not self._lingering:
             if self._buffer:
@@ -221,10 +167,8 @@ class Downstream(asyncio.Protocol):
         self.plane.loop.call_soon(self._continue)  # there may be whole requests; half of one never ends
         return True
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - gone is gone
-        plane = self.plane
-        plane.downstreams.discard(self)
-        plane.cells[CONNECTIONS] = len(plane.downstreams)
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
         self._buffer = b""  # what nobody would get the answers to is not begun
         if self.user is not None:
             self.user.client_gone()

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from bgproxy import model
+from bgproxy.proxy.client import ClientConnection
 from bgproxy.proxy.dataplane import DataPlane
 from bgproxy.proxy.downstream import Downstream
 from bgproxy.proxy.origin import Origin
@@ -37,6 +38,7 @@ class Listener:
         self._plane = plane
         self._socket = sock
         self._origin = Origin.of(settings, _port_of(sock))
+        self._kind = StreamDownstream if settings.protocol is model.Protocol.TCP else Downstream
         self._server: asyncio.Server | None = None
         self._contexts = None if settings.tls is None else ServerContexts(settings.tls)
         self._reloader: asyncio.TimerHandle | None = None
@@ -67,49 +69,21 @@ class Listener:
         settings = origin.settings
         limit = _limit_of(plane, settings)
         if limit is None and self._contexts is None and not settings.proxy_protocol:
-            connected = StreamDownstream if settings.protocol is model.Protocol.TCP else Downstream
-            return lambda: connected(plane, origin)
+            kind = self._kind
+            return lambda: kind(plane, origin)
         entrance = Entrance(plane, origin, self._accept, limit, self._contexts)
         return lambda: Preamble(entrance)
 
-    def _accept(self, ticket: Ticket | None) -> Downstream | StreamDownstream:
-        plane, origin = self._plane, self._origin
-        is_stream = origin.settings.protocol is model.Protocol.TCP
-        if ticket is None:
-            return StreamDownstream(plane, origin) if is_stream else Downstream(plane, origin)
-        counted = _CountedStream(plane, origin) if is_stream else _Counted(plane, origin)
-        counted.ticket = ticket
-        return counted
+    def _accept(self, ticket: Ticket | None) -> ClientConnection:
+        client = self._kind(self._plane, self._origin)
+        client.ticket = ticket
+        return client
 
     def _reload(self, contexts: ServerContexts) -> None:
         self._reloader = self._plane.loop.call_later(RELOAD_S, self._reload, contexts)
         changed = contexts.reload_changed()
         if changed:
             logger.info("listener %s: read again: %s", self._origin.settings.name, ", ".join(changed))
-
-
-class _Counted(Downstream):
-    """A connection that counts towards a limit for as long as it lives."""
-
-    __slots__ = ("ticket",)
-
-    ticket: Ticket
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.ticket.give_back()
-        super().connection_lost(exc)
-
-
-class _CountedStream(StreamDownstream):
-    """Its twin on a TCP listener."""
-
-    __slots__ = ("ticket",)
-
-    ticket: Ticket
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.ticket.give_back()
-        super().connection_lost(exc)
 
 
 def _limit_of(plane: DataPlane, settings: model.Listener) -> Limit | None:

@@ -7,6 +7,7 @@ import select
 from typing import TYPE_CHECKING, Protocol, cast
 
 from bgproxy.proxy import keepalive
+from bgproxy.proxy.portions import PORTION_BYTES, read_in_portions
 from bgproxy.tls import flow
 
 if TYPE_CHECKING:
@@ -73,6 +74,8 @@ class UpstreamConnection(asyncio.Protocol):
             keepalive.forget(self)
             self.transport.abort()
         else:
+            if len(data) > PORTION_BYTES:
+                read_in_portions(self.transport, self)
             user.upstream_data(data)
 
     def eof_received(self) -> bool:
