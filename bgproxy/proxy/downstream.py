@@ -200,7 +200,7 @@ class Downstream(ClientConnection):
     def _begin(self, data: bytes) -> None:
         settings = self.origin.settings
         try:
-            head = parse_request(data, self._head, settings.head)
+            head = parse_request(data, self._head or self.origin.head, settings.head)
         except ProxyError as error:
             rest = skip_empty_line(data)
             if rest is data or rest[:2] == b"\r\n":
@@ -238,6 +238,8 @@ class Downstream(ClientConnection):
         if client is None:
             client = self._client = self._describe_client()
         fields, last = head.fields, self._head
+        if last is None and head.size <= limits.MEMO_BYTES:
+            self.origin.head = head
         if last is None or (last.fields, last.host, last.minor) != (fields, head.host, head.minor):
             self._identity = identity(forwarding, fields)
             self._told = lines(fields, head.host, head.minor, client, forwarding)

@@ -1,4 +1,4 @@
-"""What a listener knows about all of its connections. Never anything about one of them."""
+"""What a listener knows about all of its connections."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Final
 
+from bgproxy.http1.head import RequestHead
 from bgproxy.model import Forwarding, Listener
 
 _REMEMBERED_PEERS: Final = 4096  # whether they are trusted; further ones are looked at again
@@ -15,14 +16,18 @@ _REMEMBERED_PEERS: Final = 4096  # whether they are trusted; further ones are lo
 Trusts = Callable[[bytes], bool]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Origin:
-    """`trusts` tells whether what a peer (an address as text) says about its client is believed."""
+    """`trusts` tells whether what a peer (an address as text) says about its client is believed.
+
+    `head` is the last one that a connection began with: another client's first one is often the same.
+    """
 
     settings: Listener
     scheme: bytes
     port: int  # where it really listens; 0: on a unix socket
     trusts: Trusts
+    head: RequestHead | None = None
 
     @classmethod
     def of(cls, settings: Listener, port: int) -> Origin:
