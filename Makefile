@@ -33,10 +33,10 @@ bench-workers: $(VENV)/bench bench-tools ## the same with one and with two worke
 faults: $(VENV)/dev ## upstreams that fail in every way, under load: what clients notice, beside what a perfect proxy would show
 	$(BIN)/python -m benchmarks.faults
 
-zero-downtime: $(VENV)/bench $(VENV)/dev ## cutovers under load, with a report and a plot in benchmarks/results (TLS=1: through TLS)
+zero-downtime: $(VENV)/bench ## cutovers under load, with a report and a plot in benchmarks/results (TLS=1: through TLS)
 	$(BIN)/python -m benchmarks.zero_downtime $(if $(TLS),--tls)
 
-locust: $(VENV)/bench $(VENV)/dev ## the same with locust (TLS=1: through TLS)
+locust: $(VENV)/bench ## the same with locust (TLS=1: through TLS)
 	$(BIN)/python -m benchmarks.locust_run $(if $(TLS),--tls)
 
 wire: $(VENV)/wire wire-tools ## raw bytes at bgproxy, nginx, HAProxy, Envoy, Caddy and Traefik: who is right how often
