@@ -276,7 +276,7 @@ class ListenerTls:
 class Forwarding:
     """What is told to upstreams about the client, and whom of its peers a listener believes about it."""
 
-    trusted: tuple[str, ...] = ()  # networks (CIDR), or `unix`, whose X-Forwarded-* and X-Request-Id are kept
+    trusted: tuple[str, ...] = ()  # networks (CIDR), or `unix`, whose X-Forwarded-* and Forwarded are kept
     x_forwarded: bool = True  # X-Forwarded-For, -Proto, -Host and -Port
     forwarded: bool = False  # Forwarded (RFC 7239)
     via: bool = True

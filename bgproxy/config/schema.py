@@ -125,8 +125,8 @@ class ListenerLimits(Settings):
 class Forwarding(Settings):
     trusted: list[Network] = Field(
         [],
-        description="Networks, such as `10.0.0.0/8`, of proxies whose X-Forwarded-*, Forwarded, X-Request-Id and "
-        "traceparent are believed and added to; those of others are replaced. `unix`: peers on a unix socket.",
+        description="Networks, such as `10.0.0.0/8`, of proxies whose X-Forwarded-* and Forwarded are believed and "
+        "added to; those of others are replaced. `unix`: peers on a unix socket.",
     )
     x_forwarded: Boolean = Field(
         _FORWARDING.x_forwarded, description="Send X-Forwarded-For, -Proto, -Host and -Port."
@@ -313,7 +313,10 @@ class Timeouts(Settings):
     idle: Timeout = Field(
         _TIMEOUTS.idle_s, description="For a kept-alive connection, or a response's body without progress."
     )
-    total: Timeout = Field(_TIMEOUTS.total_s, description="For the whole request, whatever it does.")
+    total: Timeout = Field(
+        _TIMEOUTS.total_s,
+        description="For the whole request, from when its pool is chosen; a hold does not count.",
+    )
 
 
 class Retries(Settings):
@@ -333,7 +336,7 @@ class Retries(Settings):
 
 class Limits(Settings):
     request_body: Size | None = Field(
-        None, description="Largest request body; 413. Left out: no limit, nothing of it is ever stored."
+        None, description="Largest request body, with the sizes of its chunks; 413. Left out: no limit."
     )
     upstream_requests: Integer | None = Field(
         None,

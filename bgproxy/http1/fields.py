@@ -27,7 +27,7 @@ _FIELD_BLOCK = re.compile(rb"(?:" + TOKEN + rb":" + VALUE + rb"\r\n)*").fullmatc
 # name is a dash, so whoever may not say X-Forwarded-For may not say X_Forwarded_For either.
 _REQUEST_SPECIAL = re.compile(
     rb"\n(host|con(?:nection|tent[-_]length)|t(?:e|raceparent|ransfer[-_]encoding)|expect|forwarded|keep-alive"
-    rb"|proxy-connection|upgrade|via|x[-_](?:forwarded[-_](?:for|host|port|proto)|request[-_]id))"
+    rb"|proxy-connection|upgrade|via|x[-_](?:forwarded[-_](?:for|host|port|proto)|request[-_]id|bgproxy[-_]mirror))"
     rb":[ \t]*+([^\r]*)\r"
 ).finditer
 _RESPONSE_SPECIAL = re.compile(
@@ -164,7 +164,8 @@ def request_fields(block: bytes, limits: HeadLimits = DEFAULT_LIMITS) -> Fields:
                 continue
         elif name == b"transfer-encoding":
             _transfer_encoding(fields, value)
-            if len(value) == len(special[2]):
+            start, end = special.span(2)
+            if block[start - 1 : end - 1] == b"chunked":
                 continue
             plain_coding = True
         elif name == b"expect":
@@ -208,7 +209,8 @@ def response_fields(block: bytes, *, bodiless: bool = False) -> Fields:
                 continue
             if name == b"transfer-encoding":
                 _transfer_encoding(fields, value)
-                if len(value) == len(special[2]):
+                start, end = special.span(2)
+                if block[start - 1 : end - 1] == b"chunked":
                     continue
                 plain_coding = True
             elif name == b"connection":

@@ -34,7 +34,7 @@ _TRAILER = re.compile(rb"(?:" + TOKEN + rb":[\t\x20-\x7e\x80-\xff]*+\r\n)*\r\n")
 _FRAMING_TRAILER = re.compile(
     rb"(?i)(?:^|\n)(?:transfer[-_]encoding|content[-_]length|host|trailer|connection|keep-alive|proxy-connection|te"
     rb"|upgrade|authorization|content-encoding|content-type|content-range|set-cookie|cookie|expect|max-forwards"
-    rb"|cache-control|forwarded|x[-_]forwarded[-_](?:for|host|port|proto)):"
+    rb"|cache-control|via|forwarded|x[-_]forwarded[-_](?:for|host|port|proto)|x[-_]request[-_]id|x[-_]bgproxy[-_]mirror):"
 ).search
 # Whole chunks of 1 to 15 bytes without extensions: a peer may send millions of them, and the loop below
 # would take 50 ms for what one read brings. The bound on the repetition bounds what `re` keeps to go back.

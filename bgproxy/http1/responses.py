@@ -13,7 +13,6 @@ from bgproxy.http1.error_pages import ErrorPages
 PHRASES: Final = {
     400: "Bad Request",
     404: "Not Found",
-    405: "Method Not Allowed",
     408: "Request Timeout",
     413: "Content Too Large",
     414: "URI Too Long",

@@ -85,7 +85,8 @@ def response_head(
         block += b"Upgrade: " + fields.upgrade + b"\r\n"
     if connection:
         block += b"Connection: " + connection + b"\r\n"
-    block += pool
+    if pool:
+        block = without_field(block, pool.partition(b":")[0].lower()) + pool
     if set_cookie:
         block += b"Set-Cookie: " + set_cookie + b"\r\n"
     return block + b"\r\n"

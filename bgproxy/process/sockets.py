@@ -18,8 +18,8 @@ from typing import Final
 
 from bgproxy.config.address import parse_address
 from bgproxy.model import Listener
+from bgproxy.proxy.limits import BACKLOG
 
-BACKLOG: Final = 4096
 # A unix listener is open to all, like a TCP port; who may connect is the business of its directory.
 PUBLIC_MODE: Final = 0o666
 # Whoever can connect to an admin socket without tokens is admin.

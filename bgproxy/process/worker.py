@@ -11,6 +11,7 @@ import gc
 import logging
 import os
 import signal
+import sys
 from math import inf
 from typing import Final
 
@@ -34,6 +35,7 @@ DRAIN_CHECK_S: Final = 0.05
 
 def run(seat: WorkerSeat) -> int:
     """The whole life of the process. Returns its exit code."""
+    sys.unraisablehook = _tell_unraisable
     gc.freeze()
     # Exchanges leave no cycles behind; the collector only has to find what errors leave.
     gc.set_threshold(50_000, 20, 20)
@@ -125,3 +127,9 @@ class Worker:
             self._drained.set()
         else:
             asyncio.get_running_loop().call_later(DRAIN_CHECK_S, self._check_drained)
+
+
+def _tell_unraisable(trouble: sys.UnraisableHookArgs) -> None:
+    """A server name that is none ends its handshake, and is no reason for a traceback for each of them."""
+    if not isinstance(trouble.exc_value, UnicodeDecodeError):
+        sys.__unraisablehook__(trouble)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from bgproxy.errors import ProxyError
 from bgproxy.http1 import rewrite
 from bgproxy.proxy.answer import answer, refuse
-from bgproxy.proxy.request_body import RequestBody
+from bgproxy.proxy.request_body import too_large
 from bgproxy.shared_memory.counters import RESPONSES
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 def admits(exchange: Exchange, service: LiveService, *, preview: bool) -> bool:
     """Prepares the request for its service. False if it was refused, or is held and will be sent later."""
     maintenance = service.maintenance
-    if maintenance is not None and not preview and not service.is_preview(exchange.head):
+    preview = preview or service.is_preview(exchange.head)
+    if maintenance is not None and not preview:
         service.cells[RESPONSES + 5] += 1
         reason = maintenance.reason or "this service is down for maintenance"
         answer(exchange, 503, reason, "unavailable", retry_after_s=maintenance.retry_after_s)
@@ -71,5 +72,5 @@ def _limit_body(exchange: Exchange, service: LiveService) -> None:
         return
     if exchange.body is not None:
         exchange.body.limit(most_bytes)
-    elif (exchange.head.fields.content_length or 0) > most_bytes:
-        RequestBody(exchange.head.fields).limit(most_bytes)
+    elif getattr(exchange, "body_bytes", 0) > most_bytes:
+        raise too_large()

@@ -37,7 +37,7 @@ def release(exchange: Exchange, upstream: LiveUpstream) -> None:
     upstream.in_flight = in_flight = upstream.in_flight - 1
     upstream.cells[IN_FLIGHT] = in_flight
     if plane.queued:
-        plane.queue.serve(exchange.service)
+        plane.queue.serve(exchange.service, exchange.pool)
     if in_flight == 0 and plane.awaited:
         plane.notify()
 

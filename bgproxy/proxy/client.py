@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from bgproxy.errors import ProxyError
 from bgproxy.shared_memory.counters import ACCEPTED, CONNECTIONS
+from bgproxy.tls import flow
 
 if TYPE_CHECKING:
     from bgproxy.proxy.dataplane import DataPlane
@@ -86,6 +87,8 @@ class ClientConnection(asyncio.Protocol, ABC):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
         plane = self.plane
+        if self.origin.settings.tls is not None:
+            flow.bound(transport)
         plane.downstreams.add(self)
         plane.cells[ACCEPTED] += 1
         plane.cells[CONNECTIONS] = len(plane.downstreams)

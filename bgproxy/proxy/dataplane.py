@@ -237,8 +237,10 @@ class DataPlane:
             for tunnel in list(self.tunnels):
                 tunnel.end()
             leaving: set[Connected] = {tunnel.downstream for tunnel in self.tunnels}
+            # What is closing sends what was written before, until the supervisor loses patience.
             for downstream in self.downstreams - leaving:
-                downstream.reset()
+                if not downstream.transport.is_closing():
+                    downstream.reset()
         elif now > self._idle_until:
             for downstream in [each for each in self.downstreams if each.is_idle()]:
                 downstream.transport.close()

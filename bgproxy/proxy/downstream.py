@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from bgproxy.proxy.origin import Origin
 
 # RFC 9110 section 7.6.2: the methods whose way through proxies may be limited.
+# An empty line may come behind a body, from clients of long ago (RFC 9112 section 2.2).
+NOTHING_YET: Final = (b"", b"\r\n")
+HOPS_DIGITS: Final = 9  # whoever allows for more hops sets no limit
 HOP_COUNTED: Final = frozenset({b"OPTIONS", b"TRACE"})
 
 
@@ -49,6 +52,7 @@ class Downstream(ClientConnection):
         "_identity",
         "_lingering",
         "_told",
+        "choked",
         "outgoing",
         "preview",
         "user",
@@ -69,6 +73,7 @@ class Downstream(ClientConnection):
         self._begun = False  # some of its head has come
         self.user: DownstreamUser | None = None
         self._eof = False
+        self.choked = False  # it is not read, because an upstream does not read it
         self._full = False  # the client does not read what it was sent
         self._lingering = False
 
@@ -76,8 +81,9 @@ class Downstream(ClientConnection):
         """The response is complete and the connection stays open; `rest` was read beyond the request."""
         self.user = None
         self.deadline = self.plane.now + self.plane.idle_s
-        if rest or self._buffer or self._full:
+        if rest or self._buffer or self._full or self.choked:
             self._buffer = rest + self._buffer
+            self.choked = False
             if self._full:
                 self.transport.pause_reading()
                 return
@@ -131,15 +137,19 @@ class Downstream(ClientConnection):
             self.user.timed_out()
         elif self._lingering or self.transport.is_closing():
             self.transport.abort()
-        elif self._buffer and not self._full:
+        elif not self.is_idle() and not self._full:
             self.refuse(ProxyError(408, "the request head did not arrive in time"))
         else:
             self.transport.close()
             self.deadline = self.plane.now + limits.LINGER_S
 
+    def is_full(self) -> bool:
+        """True if the client does not read what it is sent."""
+        return self._full
+
     def is_idle(self) -> bool:
         """True between requests, when nothing of the next one has arrived."""
-        return self.user is None and not self._buffer
+        return self.user is None and self._buffer in NOTHING_YET
 
     # asyncio.Protocol
 
@@ -161,7 +171,8 @@ class Downstream(ClientConnection):
     def eof_received(self) -> bool:
         self._eof = True
         if self.user is not None:
-            return self.user.client_eof()
+            # Of a connection with TLS nothing can be left open, whatever its user would like.
+            return self.user.client_eof() and self.transport.can_write_eof()
         if self._lingering or not self._buffer:
             return False
         self.plane.loop.call_soon(self._continue)  # there may be whole requests; half of one never ends
@@ -197,7 +208,8 @@ class Downstream(ClientConnection):
         data, self._buffer = self._buffer, b""
         self._begin(data)
 
-    def _begin(self, data: bytes) -> None:
+    def _begin(self, data: bytes, received: bytes = b"") -> None:
+        """`data` is what was `received` without the empty line in front of it, if there was one."""
         settings = self.origin.settings
         try:
             head = parse_request(data, self._head or self.origin.head, settings.head)
@@ -206,7 +218,7 @@ class Downstream(ClientConnection):
             if rest is data or rest[:2] == b"\r\n":
                 self.refuse(error)
             else:
-                self._begin(rest)
+                self._begin(rest, data)
             return
         if head is None:
             if self._eof:
@@ -216,7 +228,7 @@ class Downstream(ClientConnection):
                 # Once: whoever sends an empty line now and then must not have more time for it.
                 self._begun = True
                 self.deadline = self.plane.now + self.plane.request_head_s
-            self._buffer = data
+            self._buffer = received or data
             return
         self._buffer = b""
         self._begun = False
@@ -249,10 +261,10 @@ class Downstream(ClientConnection):
     def _count_hop(self, head: RequestHead) -> bool:
         """RFC 9110 section 7.6.2: false if the request was for the last one that it may reach, which is us."""
         hops = head.fields.get(b"max-forwards")
-        if hops is None or not hops.isdigit():
+        if hops is None or not hops.isdigit() or len(hops) > HOPS_DIGITS:
             return True
         self._head = None  # what was made of it is of no use for the next one
-        left = int(hops[:9])
+        left = int(hops)
         if left:
             self.outgoing = with_hops(self.outgoing, left - 1)
             return True

@@ -133,17 +133,26 @@ class Exchange:
             return
         pool, self._cookie = service.preview() if preview else service.split(head)
         self.pool = pool
+        service.retry_budget.requests += 1
+        if service.timeouts.total_s != inf and self.total_until == inf:
+            self.total_until = plane.now + service.timeouts.total_s
         key = pool.hash_key
         upstream = pool.choose() if key is None else pool.choose_by(key(head, downstream.peer))
         if upstream is None:
             admission.wait_or_refuse(self, service, pool)
             return
-        service.retry_budget.requests += 1
-        if service.timeouts.total_s != inf and self.total_until == inf:
-            self.total_until = plane.now + service.timeouts.total_s
         if service.mirror is not None:
             self.shadow = plane.shadows.begin(self)
         self.send(upstream)
+
+    def take_turn(self) -> None:
+        """It was queued, and there is room in its pool."""
+        pool, key = self.pool, self.pool.hash_key
+        upstream = pool.choose() if key is None else pool.choose_by(key(self.head, self.downstream.peer))
+        if upstream is None:
+            admission.wait_or_refuse(self, self.service, pool)
+        else:
+            self.send(upstream)
 
     def parked_bytes(self) -> int:
         """What a hold or a queue keeps of this request."""
@@ -211,9 +220,9 @@ class Exchange:
         self.connection = connection
         self.connecting = False
         self.connected_ns = perf_counter_ns()
-        self._write_request(connection)
         if self.body is not None:
-            self.downstream.transport.resume_reading()
+            self.downstream.transport.resume_reading()  # before the upstream may ask to pause it again
+        self._write_request(connection)
 
     def connect_failed(self) -> None:
         self.connecting = False
@@ -284,9 +293,11 @@ class Exchange:
             failure.abandon(self, "upstream_reset")
 
     def upstream_full(self) -> None:
+        self.downstream.choked = True
         self.downstream.transport.pause_reading()
 
     def upstream_drained(self) -> None:
+        self.downstream.choked = False
         self.downstream.transport.resume_reading()
 
     # Private: the attempt

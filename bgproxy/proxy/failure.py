@@ -73,8 +73,11 @@ def timed_out(exchange: Exchange) -> None:
             refuse(exchange, 503, "no upstream of the service had room for this request in time")
         return  # else it is parked: the hold has a deadline of its own
     if exchange.response is not None:
-        books.blame(exchange, TIMED_OUT)
-        abandon(exchange, "upstream_timeout")
+        if exchange.downstream.is_full():
+            abandon(exchange, "client_left")  # it does not read what it asked for
+        else:
+            books.blame(exchange, TIMED_OUT)
+            abandon(exchange, "upstream_timeout")
     elif exchange.connecting:
         attempt_failed(exchange, CONNECT_FAILED)
     elif exchange.body is None or exchange.is_unsent() or _is_unasked(exchange):

@@ -17,6 +17,7 @@ from bgproxy import model
 from bgproxy.proxy.client import ClientConnection
 from bgproxy.proxy.dataplane import DataPlane
 from bgproxy.proxy.downstream import Downstream
+from bgproxy.proxy.limits import BACKLOG
 from bgproxy.proxy.origin import Origin
 from bgproxy.proxy.preamble import Entrance, Preamble
 from bgproxy.proxy.stream import StreamDownstream
@@ -48,9 +49,11 @@ class Listener:
         loop = asyncio.get_running_loop()
         connection = self._connection()
         if self._socket.family == socket.AF_UNIX:
-            self._server = await loop.create_unix_server(connection, sock=self._socket, **_KEEP_FILE)
+            self._server = await loop.create_unix_server(
+                connection, sock=self._socket, backlog=BACKLOG, **_KEEP_FILE
+            )
         else:
-            self._server = await loop.create_server(connection, sock=self._socket)
+            self._server = await loop.create_server(connection, sock=self._socket, backlog=BACKLOG)
         if self._contexts is not None:
             self._reloader = loop.call_later(RELOAD_S, self._reload, self._contexts)
 

@@ -16,6 +16,7 @@ from bgproxy.shared_memory.counters import (
 
 if TYPE_CHECKING:
     from bgproxy.proxy.dataplane import Connected, DataPlane
+    from bgproxy.routing.balance import LivePool
     from bgproxy.routing.split import LiveService
 
 logger = logging.getLogger("bgproxy.worker")
@@ -25,11 +26,13 @@ class Waiting(Protocol):
     """What a hold or a queue keeps: the exchange of a request, or the whole connection of a TCP listener."""
 
     service: LiveService
+    pool: LivePool
 
     @property
     def downstream(self) -> Connected: ...
     def parked_bytes(self) -> int: ...
     def choose(self) -> None: ...
+    def take_turn(self) -> None: ...
 
 
 class Parking:

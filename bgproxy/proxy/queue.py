@@ -1,6 +1,6 @@
 """Requests that wait because every upstream of their pool has as many as it may have.
 
-First in, first out for each service. Whoever gets room chooses anew, so a cutover moves the queue with it.
+First in, first out for each pool. With another snapshot all of them choose anew, so a cutover moves the queue.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from bgproxy.shared_memory.counters import QUEUED
 if TYPE_CHECKING:
     from bgproxy.proxy.dataplane import DataPlane
     from bgproxy.proxy.parking import Waiting
+    from bgproxy.routing.balance import LivePool
     from bgproxy.routing.split import LiveService
+
+_Key = tuple[str, str]  # service and pool
 
 
 class Queue:
@@ -21,11 +24,11 @@ class Queue:
 
     def __init__(self, plane: DataPlane) -> None:
         self._plane = plane
-        self._waiting: dict[str, deque[Waiting]] = {}
+        self._waiting: dict[_Key, deque[Waiting]] = {}
 
     def enter(self, exchange: Waiting, service: LiveService) -> bool:
-        """False if the queue is full."""
-        waiting = self._waiting.setdefault(service.view.name, deque())
+        """False if the queue of its pool is full."""
+        waiting = self._waiting.setdefault(_key(service, exchange.pool), deque())
         if len(waiting) >= service.limits.queue:
             return False
         waiting.append(exchange)
@@ -34,52 +37,43 @@ class Queue:
 
     def leave(self, exchange: Waiting) -> bool:
         """Forgets a request whose time is up, or whose client has left; False if it does not wait."""
-        if not self._plane.queued:
+        if not self._plane.queued or getattr(exchange, "pool", None) is None:
             return False
-        service = getattr(exchange, "service", None)
-        waiting = None if service is None else self._waiting.get(service.view.name)
-        if service is None or not waiting or exchange not in waiting:
+        waiting = self._waiting.get(_key(exchange.service, exchange.pool))
+        if not waiting or exchange not in waiting:
             return False
         waiting.remove(exchange)
-        self._changed(service, -1)
+        self._changed(exchange.service, -1)
         return True
 
-    def serve(self, service: LiveService) -> None:
-        """An upstream of the service has room, or there is another snapshot: the first in line choose again."""
-        waiting = self._waiting.get(service.view.name)
-        for _ in range(len(waiting or ())):
-            if not waiting or not self._has_room(service):
-                return
+    def serve(self, service: LiveService, pool: LivePool) -> None:
+        """An upstream of the pool has room: for as many of the first in line as there is."""
+        waiting = self._waiting.get(_key(service, pool))
+        while waiting and not waiting[0].pool.is_full():
             exchange = waiting.popleft()
             self._changed(exchange.service, -1)
-            downstream, until = exchange.downstream, exchange.downstream.deadline
-            downstream.transport.resume_reading()
-            exchange.choose()
-            if waiting and waiting[-1] is exchange:
-                downstream.deadline = until  # it waits again, for another pool, but not anew
+            exchange.downstream.transport.resume_reading()
+            exchange.take_turn()
 
     def serve_all(self) -> None:
-        """After a new snapshot."""
-        for name in list(self._waiting):
-            service = self._plane.table.services.get(name)
-            waiting = self._waiting[name]
-            if service is not None:
-                self.serve(service)
-            else:
-                while waiting:
-                    exchange = waiting.popleft()
-                    self._changed(exchange.service, -1)
-                    exchange.choose()
-            if not waiting:
-                del self._waiting[name]
+        """There is another snapshot. Who has to wait again does so in the same order, and not for longer."""
+        before, self._waiting = self._waiting, {}
+        for waiting in before.values():
+            for exchange in waiting:
+                self._changed(exchange.service, -1)
+                downstream, until = exchange.downstream, exchange.downstream.deadline
+                downstream.transport.resume_reading()
+                exchange.choose()
+                again = self._waiting.get(_key(exchange.service, exchange.pool))
+                if again and again[-1] is exchange:
+                    downstream.deadline = until
 
     # Private
-
-    def _has_room(self, service: LiveService) -> bool:
-        current = self._plane.table.services.get(service.view.name, service)
-        pool = current.active
-        return not pool.is_full() or not current.idle.is_full()
 
     def _changed(self, service: LiveService, by: int) -> None:
         self._plane.queued += by
         service.cells[QUEUED] += by
+
+
+def _key(service: LiveService, pool: LivePool) -> _Key:
+    return service.view.name, pool.name

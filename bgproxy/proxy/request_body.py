@@ -6,7 +6,9 @@ from bgproxy.errors import ProxyError
 from bgproxy.http1.framing import CHUNKED, ChunkedScanner, request_body
 from bgproxy.http1.head import Fields
 
-TOO_LARGE = ProxyError(413, "the request body is larger than this service takes")
+
+def too_large() -> ProxyError:
+    return ProxyError(413, "the request body is larger than this service takes")
 
 
 class RequestBody:
@@ -24,7 +26,7 @@ class RequestBody:
     def limit(self, most_bytes: int) -> None:
         """Raises `ProxyError` 413 if the body is known to be larger, or later, when it turns out to be."""
         if self._left + self.taken > most_bytes or self.taken > most_bytes:
-            raise TOO_LARGE
+            raise too_large()
         self._limit = most_bytes
 
     def take(self, data: bytes) -> tuple[bytes, bytes]:
@@ -39,5 +41,5 @@ class RequestBody:
             self.done = left == 0
         self.taken += len(body)
         if self._limit is not None and self.taken > self._limit:
-            raise TOO_LARGE
+            raise too_large()
         return body, rest

@@ -12,8 +12,6 @@ from collections.abc import Generator
 from copy import copy
 from typing import TYPE_CHECKING, Final
 
-from bgproxy.http1 import rewrite
-from bgproxy.http1.head import RequestHead
 from bgproxy.proxy import keepalive, limits
 from bgproxy.proxy.mirror import Shadow
 from bgproxy.shared_memory.layout import RECORD_CELLS
@@ -65,7 +63,7 @@ class Shadows:
         tally[MIRRORED] += 1
         shadow = Shadow(self, exchange, mirror, tally, self._twin(upstream))
         self.under_way.add(shadow)
-        shadow.send(marked(outgoing, head))
+        shadow.send(marked(outgoing))
         return shadow
 
     def compare(self, shadow: Shadow, comparison: Generator[None, None, Comparison]) -> None:
@@ -124,9 +122,7 @@ class Shadows:
         return twin
 
 
-def marked(outgoing: bytes, head: RequestHead) -> bytes:
-    """The request as it goes to the idle pool: so marked that nobody takes it for a client's."""
-    if head.fields.get(MARK_NAME) is not None:
-        outgoing = rewrite.without_field(outgoing, MARK_NAME)
+def marked(outgoing: bytes) -> bytes:
+    """The request as it goes to the idle pool: so marked that nobody takes it for a client's (see `http1.fields`)."""
     line_bytes = outgoing.find(b"\n") + 1
     return outgoing[:line_bytes] + MARK + outgoing[line_bytes:]

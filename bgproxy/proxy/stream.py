@@ -26,7 +26,6 @@ from bgproxy.shared_memory.counters import (
     RETRIED,
     bucket_of,
 )
-from bgproxy.tls import flow
 
 if TYPE_CHECKING:
     from bgproxy.proxy.dataplane import DataPlane
@@ -105,6 +104,14 @@ class StreamDownstream(ClientConnection):
             self.deadline = plane.now + service.limits.queue_timeout_s
         else:
             self._turn_away()
+
+    def take_turn(self) -> None:
+        """It was queued, and there is room in its pool."""
+        upstream = self._next_upstream()
+        if upstream is None:
+            self._turn_away()
+        else:
+            self._connect(upstream)
 
     def parked_bytes(self) -> int:
         """What a hold or a queue keeps of it."""
@@ -190,8 +197,6 @@ class StreamDownstream(ClientConnection):
         super().connection_made(transport)
         if self.transport.is_closing():
             return
-        if not self.transport.can_write_eof():
-            flow.bound(transport)
         self.transport.pause_reading()
         # Not at once: the loop has yet to begin with reading, whatever was said here.
         self.plane.loop.call_soon(self._begin)
@@ -277,7 +282,7 @@ class StreamDownstream(ClientConnection):
         """The upstream has one connection less."""
         upstream.in_flight -= 1
         if self.plane.queued:
-            self.plane.queue.serve(self.service)
+            self.plane.queue.serve(self.service, self.pool)
 
     def _turn_away(self) -> None:
         """Nobody can serve it: nobody healthy, a full queue, maintenance."""

@@ -94,9 +94,9 @@ class Tunnel:
         if self._frames is not None:
             self._frames.from_upstream.feed(to_client.partition(_HEAD_END)[2])
         self.downstream.transport.write(to_client)
+        self.downstream.transport.resume_reading()  # before the upstream may ask to pause it again
         if to_upstream:
             self.client_data(to_upstream)
-        self.downstream.transport.resume_reading()
 
     def end(self) -> None:
         """Its time is up. May be called again until the tunnel is gone."""
@@ -241,8 +241,8 @@ class Tunnel:
 
 def _was_reset(transport: asyncio.Transport) -> bool:
     """True if a reset came behind the end. It is seen now or never: nobody listens to a side that has ended."""
-    error: int = transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    return error != 0
+    sock = transport.get_extra_info("socket")
+    return sock is not None and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
 
 
 def _close_with_reset(transport: asyncio.Transport) -> None:
@@ -259,8 +259,8 @@ def _close_with_reset(transport: asyncio.Transport) -> None:
 
 def _find_out_when_it_vanishes(transport: asyncio.Transport) -> None:
     sock = transport.get_extra_info("socket")
-    if sock.family == socket.AF_UNIX:
-        return  # its peer is this machine
+    if sock is None or sock.family == socket.AF_UNIX:
+        return  # it has gone, below TLS; or its peer is this machine
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if hasattr(socket, "TCP_KEEPIDLE"):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, limits.KEEPALIVE_IDLE_S)

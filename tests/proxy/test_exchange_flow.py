@@ -13,7 +13,7 @@ from bgproxy.model import Hold
 from bgproxy.proxy.exchange import Exchange
 from tests.proxy.conftest import Converse
 from tests.support.conversation import Conversation, answer, forwarded, get
-from tests.support.peers import Peer, narrow
+from tests.support.peers import Peer, narrow, wire
 
 MIB = 1024 * 1024
 # What two kernel buffers of a loopback connection may hold at most, with room to spare.
@@ -267,3 +267,17 @@ async def test_a_client_that_leaves_while_parked_is_forgotten(converse: Converse
     talk.wake()
     assert talk.in_flight == 0
     assert talk.blue[0].is_unused()
+
+
+async def test_an_upload_comes_no_faster_than_a_new_upstream_reads(converse: Converse) -> None:
+    """The pause that the first write asks for must outlive the beginning of the connection."""
+    talk = await converse()
+    talk.blue[0].socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1460)
+    narrow(talk.blue[0].socket, socket.SO_RCVBUF)
+    client = await talk.client()
+    head = get("/", f"Content-Length: {40 * MIB}", method="POST")
+    pouring = asyncio.ensure_future(client.pours(wire(head) + b"a" * 40 * MIB))
+    await talk.blue[0].accepts()
+    assert await talk.until_stuck(lambda: client.sent_bytes) < 12 * MIB
+    client.aborts()
+    await asyncio.gather(pouring, return_exceptions=True)

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from bgproxy.model import Timeouts
+from bgproxy.model import Outlier, Timeouts
 from tests.proxy.conftest import Converse
 from tests.support.conversation import answer, forwarded, get, post
 from tests.support.peers import ScriptedUpstream
@@ -191,3 +191,19 @@ async def test_a_new_request_has_deadlines_of_its_own(converse: Converse) -> Non
         await upstream.gets(forwarded(get()))
         await upstream.sends(answer())
         await client.gets(answer())
+
+
+async def test_a_client_that_does_not_read_is_not_the_fault_of_its_upstream(converse: Converse) -> None:
+    talk = await converse(
+        timeouts=Timeouts(idle_s=0.1), outlier=Outlier(consecutive_failures=1, max_ejected=1.0), blue=2
+    )
+    client = await talk.client(slow=True)
+    await client.sends(get())
+    upstream = await talk.blue[1].accepts()
+    await upstream.gets(forwarded(get()))
+    await upstream.sends("HTTP/1.1 200 OK\nContent-Length: 9000000\n\n")
+    pouring = asyncio.ensure_future(upstream.pours(b"a" * 8_000_000))
+    await talk.until(lambda: talk.in_flight == 0, "the request is given up")
+    await asyncio.gather(pouring, return_exceptions=True)
+    totals = talk.totals(talk.blue[1])
+    assert (totals.timed_out, totals.ejections) == (0, 0)
