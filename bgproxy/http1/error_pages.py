@@ -10,6 +10,8 @@ import orjson
 
 from bgproxy.model import ErrorPage
 
+# A client may have made a request id up, and nobody knows how to escape it in a script.
+_UNUSUAL = re.compile(r"[^A-Za-z0-9 .,:=+/-]")
 _WORD = re.compile(r"\{(status|title|detail|request_id)\}")
 
 
@@ -50,4 +52,6 @@ def _escape_for(content_type: str) -> Callable[[str], str]:
         return lambda text: orjson.dumps(text).decode()[1:-1]
     if "html" in content_type.lower() or "xml" in content_type.lower():
         return html.escape
-    return str
+    if "text/plain" in content_type.lower():
+        return str
+    return lambda text: _UNUSUAL.sub("", text)

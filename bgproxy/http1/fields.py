@@ -36,7 +36,12 @@ _RESPONSE_SPECIAL = re.compile(
 # RFC 9110 section 7.6.1: what a Connection option must never remove, whatever it names: where a message
 # ends, whose it is, and what is expected of those who pass it on. The rest are options without a field.
 _NOT_REMOVABLE: Final = frozenset(
-    [b"", *b"host content-length transfer-encoding expect via close keep-alive upgrade".split(b" ")]
+    [
+        b"",
+        *b"host content-length transfer-encoding expect via idempotency-key close keep-alive upgrade".split(
+            b" "
+        ),
+    ]
 )
 
 # In place of a coding with space behind it, which the grammar allows: llhttp finds no chunked in "chunked\t".

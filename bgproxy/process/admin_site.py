@@ -11,6 +11,7 @@ import logging
 import socket
 import ssl
 import time
+import weakref
 from typing import Final, cast
 
 from aiohttp import web
@@ -38,6 +39,7 @@ class AdminSite:
         self._settings: ListenerTls | None = None
         self._contexts: ServerContexts | None = None
         self._context: ssl.SSLContext | None = None
+        self._doors: weakref.WeakSet[_Door] = weakref.WeakSet()
 
     async def follow(self, settings: ListenerTls | None) -> None:
         """Accepts as `settings` say from now on. Raises `Unusable`, and goes on as before, if a file is broken."""
@@ -80,16 +82,32 @@ class AdminSite:
         """For a connection that has come: aiohttp's, or none if there are too many."""
         server = self._runner.server
         assert server is not None  # noqa: S101 - it is set up before there is a site
-        if len(server.connections) < CONNECTIONS:
+        if len(server.connections) + len(self._doors) >= CONNECTIONS:
+            self._say_full()
+            return _TurnedAway()
+        if self._context is None:
             return server()
-        self._say_full()
-        return _TurnedAway()
+        door = _Door(server)
+        self._doors.add(door)
+        return door
 
     def _say_full(self) -> None:
         now = time.monotonic()
         if now >= self._silent_until:
             self._silent_until = now + FULL_SAID_S
             logger.warning("the admin listener turns connections away: it has %d", CONNECTIONS)
+
+
+class _Door(asyncio.Protocol):
+    """Stands for a connection while its handshake lasts: aiohttp hears of it afterwards, and of a failed one never."""
+
+    def __init__(self, server: web.Server) -> None:
+        self._server = server
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        connection = self._server()
+        transport.set_protocol(connection)
+        connection.connection_made(transport)
 
 
 class _TurnedAway(asyncio.Protocol):

@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import os
 import signal
-import sys
 from math import inf
 from typing import Final
 
@@ -35,7 +33,8 @@ DRAIN_CHECK_S: Final = 0.05
 
 def run(seat: WorkerSeat) -> int:
     """The whole life of the process. Returns its exit code."""
-    sys.unraisablehook = _tell_unraisable
+    # uvloop warns of every write to a TLS client that has just gone; what matters it says as an error.
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
     gc.freeze()
     # Exchanges leave no cycles behind; the collector only has to find what errors leave.
     gc.set_threshold(50_000, 20, 20)
@@ -73,7 +72,7 @@ class Worker:
             listener = Listener(self._plane, sock, settings)
             self._listeners.append(listener)
             await listener.open()
-        os.set_blocking(seat.control.fileno(), False)
+        seat.control.setblocking(False)
         loop.add_reader(seat.control.fileno(), self._listen)
         await loop.sock_sendall(seat.control, b"ready\n")
         await self._drained.wait()
@@ -127,9 +126,3 @@ class Worker:
             self._drained.set()
         else:
             asyncio.get_running_loop().call_later(DRAIN_CHECK_S, self._check_drained)
-
-
-def _tell_unraisable(trouble: sys.UnraisableHookArgs) -> None:
-    """A server name that is none ends its handshake, and is no reason for a traceback for each of them."""
-    if not isinstance(trouble.exc_value, UnicodeDecodeError):
-        sys.__unraisablehook__(trouble)

@@ -87,7 +87,7 @@ class ClientConnection(asyncio.Protocol, ABC):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
         plane = self.plane
-        if self.origin.settings.tls is not None:
+        if self.origin.settings.tls is not None and not self.transport.can_write_eof():
             flow.bound(transport)
         plane.downstreams.add(self)
         plane.cells[ACCEPTED] += 1
@@ -96,6 +96,10 @@ class ClientConnection(asyncio.Protocol, ABC):
             peername = transport.get_extra_info("peername")
             if isinstance(peername, tuple):
                 self.peer = str(peername[0]).encode()
+            elif self.origin.port:
+                # It has gone before it was accepted. What it has left behind would be a request from nowhere.
+                self.transport.abort()
+                return
         if len(plane.downstreams) > plane.max_connections:
             plane.say_full()
             self.refuse(ProxyError(503, "there are too many connections; try again later"))

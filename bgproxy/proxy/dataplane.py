@@ -176,6 +176,8 @@ class DataPlane:
                 keepalive.close_idle(upstream, now)
         for pool in tuple(self.table.restless):
             pool.tick(now)
+        if self.queued:
+            self.queue.serve_room()
         if self.shadows:
             self.shadows.sweep(now)
         self.connector.look(now)

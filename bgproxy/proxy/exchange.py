@@ -205,10 +205,12 @@ class Exchange:
         if self.response is not None and self.response.is_complete():
             return  # this was the end of the response: the connection is as good as kept
         if self.connection is not None and not self.connecting:
+            self.connection.paused = True
             self.connection.transport.pause_reading()
 
     def client_drained(self) -> None:
         if self.connection is not None and not self.connecting:
+            self.connection.paused = False
             self.connection.transport.resume_reading()
 
     def timed_out(self) -> None:

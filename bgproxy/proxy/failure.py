@@ -27,13 +27,16 @@ _ANSWERS: Final[dict[int, tuple[int, str, Outcome]]] = {
 }
 
 
-def attempt_failed(exchange: Exchange, failure: int) -> None:
-    """Before a byte of a final response: another upstream, or an error. `failure` is a counter's cell."""
+def attempt_failed(exchange: Exchange, failure: int, *, blamed: bool = True) -> None:
+    """Before a byte of a final response: another upstream, or an error. `failure` is a counter's cell.
+
+    Only who is to be `blamed` may be ejected for it.
+    """
     upstream, connection = exchange.upstream, exchange.connection
     assert upstream is not None  # noqa: S101 - an attempt has an upstream
     stale = connection is not None and connection.reused and failure == RESET and not exchange.partial
     upstream.cells[failure] += 1
-    if upstream.observe is not None and not stale:
+    if upstream.observe is not None and blamed and not stale:
         upstream.observe(True, 0, exchange.downstream.plane.now)
     exchange.partial = b""
     exchange.drop_connection()
@@ -43,8 +46,8 @@ def attempt_failed(exchange: Exchange, failure: int) -> None:
         other = _another(exchange) or (upstream if stale else None)
         if other is not None:
             upstream.cells[RETRIED] += 1
+            exchange.send(other)  # first: whoever waits for room must not take its place
             books.release(exchange, upstream)
-            exchange.send(other)
             return
     status, reason, outcome = _ANSWERS[failure]
     books.end_shadow(exchange, complete=False)
@@ -80,8 +83,10 @@ def timed_out(exchange: Exchange) -> None:
             abandon(exchange, "upstream_timeout")
     elif exchange.connecting:
         attempt_failed(exchange, CONNECT_FAILED)
-    elif exchange.body is None or exchange.is_unsent() or _is_unasked(exchange):
+    elif exchange.body is None or exchange.is_unsent():
         attempt_failed(exchange, TIMED_OUT)
+    elif _is_unasked(exchange):
+        attempt_failed(exchange, TIMED_OUT, blamed=False)
     else:
         client_failed(exchange, ProxyError(408, "the request body did not arrive in time"))
 

@@ -38,7 +38,7 @@ def put(connection: UpstreamConnection, now: float, settings: Keepalive) -> None
     until = now + settings.idle_s
     if upstream.keep_alive_s is not None or settings.age_s != inf:
         until = _shorter(until, connection, now, settings)
-    if upstream.retired or len(idle) >= settings.connections or until <= now:
+    if upstream.retired or connection.paused or len(idle) >= settings.connections or until <= now:
         connection.close()
         return
     connection.idle_until = until

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import TYPE_CHECKING, Final, cast
 
@@ -23,10 +23,9 @@ from bgproxy.shared_memory.counters import ACCEPTED, CONNECTIONS
 from bgproxy.tls.pem import explain
 
 if TYPE_CHECKING:
+    from bgproxy.proxy.client import ClientConnection
     from bgproxy.proxy.dataplane import DataPlane
-    from bgproxy.proxy.downstream import Downstream
     from bgproxy.proxy.origin import Origin
-    from bgproxy.proxy.stream import StreamDownstream
     from bgproxy.shared_memory.clients import Limit, Ticket
     from bgproxy.tls.handshake import HandshakeContext
     from bgproxy.tls.server import ServerContexts
@@ -43,7 +42,7 @@ class Entrance:
 
     plane: DataPlane
     origin: Origin
-    accept: Callable[[Ticket | None], Downstream | StreamDownstream]
+    accept: Callable[[Ticket | None], ClientConnection]
     limit: Limit | None
     contexts: ServerContexts | None
     _quiet_until: dict[str, float] = field(default_factory=dict)
@@ -265,6 +264,8 @@ class Preamble(asyncio.Protocol):
         self._over = True
         plane.downstreams.discard(self)
         client = entrance.accept(self._ticket)
+        if self._handshake is None and entrance.contexts is not None:
+            client.origin = _without_tls(entrance.origin)
         header = self._header
         if header.source is not None and header.destination is not None:
             client.accepted_for(header.source, header.destination)
@@ -290,3 +291,8 @@ class Preamble(asyncio.Protocol):
 
     def _describe_peer(self) -> str:
         return self._peer[0].decode() if self._peer[1] else "a unix socket"
+
+
+def _without_tls(origin: Origin) -> Origin:
+    """For a client that came to this listener in plain HTTP all the same."""
+    return replace(origin, settings=replace(origin.settings, tls=None), scheme=b"http")

@@ -55,6 +55,12 @@ class Queue:
             exchange.downstream.transport.resume_reading()
             exchange.take_turn()
 
+    def serve_room(self) -> None:
+        """Room may come without the end of a request: an ejection has ended, an upstream has warmed up."""
+        for waiting in list(self._waiting.values()):
+            if waiting:
+                self.serve(waiting[0].service, waiting[0].pool)
+
     def serve_all(self) -> None:
         """There is another snapshot. Who has to wait again does so in the same order, and not for longer."""
         before, self._waiting = self._waiting, {}

@@ -29,7 +29,7 @@ class UpstreamUser(Protocol):
 class UpstreamConnection(asyncio.Protocol):
     """`user` is None while the connection is idle in the keepalive cache."""
 
-    __slots__ = ("_poll", "idle_until", "opened", "reused", "transport", "upstream", "user")
+    __slots__ = ("_poll", "idle_until", "opened", "paused", "reused", "transport", "upstream", "user")
 
     transport: asyncio.Transport
 
@@ -37,6 +37,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.upstream = upstream
         self.user: UpstreamUser | None = user
         self.opened = now
+        self.paused = False  # it is not read, because a client does not read
         self.reused = False
         self.idle_until = 0.0
         self._poll: select.poll | None = None

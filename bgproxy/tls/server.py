@@ -10,6 +10,7 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from bgproxy.model import Certificate, ListenerTls
+from bgproxy.tls.handshake import HandshakeContext
 from bgproxy.tls.pem import host_names, load_authorities, load_pair
 from bgproxy.tls.reload import FromFiles
 
@@ -33,7 +34,7 @@ class ServerContexts:
         self._by_name = self._index()
 
     @property
-    def context(self) -> ssl.SSLContext:
+    def context(self) -> HandshakeContext:
         """What to accept with. Another one after `reload_changed` has reported its files."""
         return self._served[0].value.context
 
@@ -77,13 +78,13 @@ class ServerContexts:
 
 
 class _Served(NamedTuple):
-    context: ssl.SSLContext
+    context: HandshakeContext
     names: tuple[str, ...]
 
 
-def _context(settings: ListenerTls, pair: Certificate) -> ssl.SSLContext:
+def _context(settings: ListenerTls, pair: Certificate) -> HandshakeContext:
     """Python's defaults are ours too: strong ciphers in the server's order, no compression."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = HandshakeContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = _VERSIONS[settings.min_version]
     context.options |= ssl.OP_NO_RENEGOTIATION
     if settings.alpn:

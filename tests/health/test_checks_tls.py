@@ -121,7 +121,7 @@ async def test_our_certificate_is_shown_to_an_upstream_that_wants_one(
     known = UpstreamTls(ca=authority.path, certificate=ours)
     assert (await checker.run(address, HealthCheck(), known, name)).ok
     unknown = await checker.run(address, HealthCheck(), UpstreamTls(ca=authority.path), name)
-    assert said(unknown) == (False, "connection closed before a response")
+    assert said(unknown) == (False, "TLS failed: tlsv13 alert certificate required")
 
 
 async def test_an_upstream_that_speaks_no_tls_is_not_healthy(

@@ -151,7 +151,8 @@ async def test_a_running_bgproxy_is_reached_over_mutual_tls(tmp_path: Path, auth
         client = Client(parse_target(f"https://{proxy.admin}"), identity=Identity(authority.path, ours))
         status = await asyncio.to_thread(client.status)
         assert [each["service"] for each in status["services"]] == ["web"]
-        with pytest.raises(OSError), socket.create_connection(address(proxy.admin)) as plain:
+        told = pytest.raises(ssl.SSLError, match=r"(?i)alert.certificate.required")
+        with told, socket.create_connection(address(proxy.admin)) as plain:
             await asyncio.to_thread(asks_as_a_stranger, plain, authority)
 
 
@@ -207,3 +208,21 @@ async def test_a_site_that_is_closed_accepts_nobody(serving: Serving) -> None:
     done, _ = await asyncio.wait({waiting}, timeout=0.05)
     assert not done  # in the queue of the socket, which the next controller inherits
     waiting.cancel()
+
+
+async def test_handshakes_that_do_not_end_count_too(
+    serving: Serving, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admin_site, "CONNECTIONS", 2)
+    context = ssl.create_default_context(cafile=authority.path)
+    await serving.site.follow(ListenerTls((authority.issues("admin", "127.0.0.1"),)))
+    silent = [await asyncio.open_connection("127.0.0.1", serving.port) for _ in range(2)]
+    with pytest.raises(ConnectionError):
+        await serving.answers(context)
+    for _, writer in silent:
+        writer.transport.abort()
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            with contextlib.suppress(ConnectionError):
+                await serving.answers(context)
+                break

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from bgproxy.model import Forwarding, ListenerTls, Timeouts
-from bgproxy.proxy import proxy_protocol
+from bgproxy.model import Forwarding, ListenerTls, Protocol, Timeouts
+from bgproxy.proxy import limits, proxy_protocol
 from tests.proxy.conftest import Converse
 from tests.support.certificates import Authority
 from tests.support.conversation import Conversation, answer
@@ -22,19 +22,24 @@ V2 = proxy_protocol.build(2, (b"2001:db8::7", 4711), (b"2001:db8::1", 8443))
 FOR_US = (b"PROXY UNKNOWN\r\n", proxy_protocol.build(2, None, None))
 REQUEST = b"GET / HTTP/1.1\r\nHost: app\r\n\r\n"
 PROXY = {"proxy_protocol": True}
+MUCH_BYTES = 16 * 1024 * 1024  # more than the kernel keeps for a peer who does not read
 TOLD = {**PROXY, "forwarding": Forwarding(via=False, request_id=False)}
 # A record of the handshake, of TLS 1.2, with nothing in it that there is.
 NO_TLS = b"\x16\x03\x03\x00\x04\xff\xff\xff\xff"
+UNEXPECTED = b"\x15\x03\x03\x00\x02\x02\x0a"  # an alert
 IMPATIENT = Timeouts(request_head_s=0.05)
 
 
 class TlsClient:
     """TLS over a test's own socket, so that the test decides how its bytes are cut."""
 
-    def __init__(self, peer: Peer | None, authority: Authority) -> None:
+    def __init__(
+        self, peer: Peer | None, authority: Authority, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3
+    ) -> None:
         self._peer = peer
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         context = ssl.create_default_context(cafile=authority.path)
+        context.maximum_version = version
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname="app")
 
     def hello(self) -> bytes:
@@ -91,6 +96,14 @@ async def is_answered(talk: Conversation, *, from_upstream: Peer | None = None) 
     head = await upstream.gets_until(b"\r\n\r\n")
     await upstream.sends(answer("ok"))
     return head
+
+
+async def asks(secured: TlsClient) -> None:
+    """As soon as it may, and again."""
+    await secured.gets_secured(then=REQUEST)
+    await asyncio.sleep(0)
+    await secured.sends(REQUEST * 100)
+    await secured.gets_response()
 
 
 async def in_two(client: Peer, data: bytes, cut: int) -> None:
@@ -291,16 +304,86 @@ async def test_a_failed_handshake_is_counted_and_told_but_not_for_each(
     for _ in range(3):
         client = await talk.client()
         await client.sends(NO_TLS)
+        await client.gets(UNEXPECTED)
         await client.gets_end()
         client.closes()
     await talk.until(lambda: talk.worker.accepted == 3, "they are counted")
-    assert caplog.text.count("no TLS with 127.0.0.1") == 1
-    assert not talk.plane.downstreams
+    assert caplog.text.count("no TLS with 127.0.0.1: unexpected message") == 1
+    await talk.until(lambda: not talk.plane.downstreams, "they are gone")
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_who_goes_on_sending_still_hears_why_it_is_refused(
+    converse: Converse, authority: Authority, version: ssl.TLSVersion
+) -> None:
+    """Closed at once, its kernel would throw the alert away as soon as it sends more."""
+    settings = ListenerTls((authority.issues("app"),), client_ca=authority.path)
+    talk = await converse(listener={"tls": settings})
+    for _ in range(3):
+        client = await talk.client()
+        secured = TlsClient(client, authority, version)
+        await client.sends(secured.hello())
+        with pytest.raises(ssl.SSLError, match=r"(?i)alert"):
+            await asks(secured)
+        await client.gets_end()
+        await client.sends(b"\0" * MUCH_BYTES)
+        client.closes()
+    await talk.until(lambda: not talk.plane.downstreams, "they are gone")
+    assert talk.worker.accepted == 3
+
+
+async def test_who_is_refused_and_does_not_leave_is_cut_off(
+    converse: Converse, tls: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "LINGER_S", 0.05)
+    talk = await converse(listener=tls)
+    client = await talk.client()
+    await client.sends(NO_TLS)
+    await client.gets(UNEXPECTED)
+    await talk.until(lambda: not talk.plane.downstreams, "it is gone")
+
+
+@pytest.mark.parametrize("header", [b"", V1], ids=["none", "v1"])
+@pytest.mark.parametrize("method", [b"GET", b"DELETE", b"X"])
+async def test_plain_http_where_tls_is_spoken_is_told_so(
+    converse: Converse, tls: dict[str, Any], method: bytes, header: bytes
+) -> None:
+    talk = await converse(listener={**tls, "proxy_protocol": bool(header)})
+    client = await talk.client()
+    await client.sends(header + REQUEST.replace(b"GET", method))
+    response = await client.gets_response()
+    assert response.status == 400
+    assert "this port speaks TLS: use https://" in response.body
+    await client.gets_end()
+    client.closes()
+    await talk.until(lambda: not talk.plane.downstreams, "it is gone")
+    assert talk.worker.accepted == 1
+    assert talk.blue[0].is_unused()
+
+
+async def test_on_a_tcp_listener_nobody_is_told_so(converse: Converse, tls: dict[str, Any]) -> None:
+    talk = await converse(listener={**tls, "protocol": Protocol.TCP})
+    client = await talk.client()
+    await client.sends(REQUEST)
+    await client.gets_end()
+
+
+async def test_a_drain_does_not_wait_for_who_has_said_nothing(
+    converse: Converse, tls: dict[str, Any]
+) -> None:
+    talk = await converse(listener=tls)
+    client = await talk.client()
+    talk.plane.drain(20.0, 0.0)
+    await client.gets_end()
 
 
 @pytest.mark.parametrize("sent", [0, 50], ids=["nothing", "half a hello"])
 async def test_a_handshake_that_does_not_end_in_time_is_cut_off(
-    converse: Converse, authority: Authority, tls: dict[str, Any], sent: int
+    converse: Converse,
+    authority: Authority,
+    tls: dict[str, Any],
+    caplog: pytest.LogCaptureFixture,
+    sent: int,
 ) -> None:
     talk = await converse(listener=tls, timeouts=IMPATIENT)
     client = await talk.client()
@@ -308,6 +391,7 @@ async def test_a_handshake_that_does_not_end_in_time_is_cut_off(
     await client.gets_cut_off()
     await talk.until(lambda: not talk.plane.downstreams, "it is gone")
     assert talk.worker.accepted == 1
+    assert caplog.text == ""
 
 
 @pytest.mark.parametrize("leaves", [Peer.closes, Peer.aborts])
@@ -402,12 +486,18 @@ async def test_who_is_turned_away_takes_no_place(converse: Converse) -> None:
     assert other.has_nothing()
 
 
+@pytest.mark.parametrize("sent", [0, 50, 1000], ids=["nothing", "half a hello", "a hello"])
 async def test_a_full_worker_takes_nobody_in_for_a_handshake(
-    converse: Converse, caplog: pytest.LogCaptureFixture, tls: dict[str, Any]
+    converse: Converse,
+    authority: Authority,
+    caplog: pytest.LogCaptureFixture,
+    tls: dict[str, Any],
+    sent: int,
 ) -> None:
     talk = await converse(listener=tls)
     talk.plane.max_connections = 1
-    await talk.client()
+    client = await talk.client()
+    await client.sends(TlsClient(client, authority).hello()[:sent])
     assert await (await talk.client(accepted=False)).gets_cut_off() == b""
     assert "this worker has 1 connections and descriptors for no more" in caplog.text
     await talk.until(lambda: talk.worker.accepted == 1, "it is counted")

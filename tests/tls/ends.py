@@ -108,11 +108,14 @@ async def listening(context: ssl.SSLContext) -> AsyncIterator[Listening]:
     try:
         yield accepting
     finally:
+        gone = asyncio.ensure_future(server.wait_closed())
+        await asyncio.sleep(0)  # uvloop waits for nothing if it is asked once it is closed
         server.close()
         for end in accepting.ends:
             if end.is_made:
                 end.transport.abort()
-                await end.ends()
+        async with asyncio.timeout(PATIENCE_S):
+            await gone  # with those whose handshake has failed
 
 
 def trusting(path: str, *, any_name: bool = True) -> ssl.SSLContext:
