@@ -33,7 +33,8 @@ def attempt_failed(exchange: Exchange, failure: int, *, blamed: bool = True) -> 
     Only who is to be `blamed` may be ejected for it.
     """
     upstream, connection = exchange.upstream, exchange.connection
-    assert upstream is not None  # noqa: S101 - an attempt has an upstream
+    if upstream is None or not exchange.under_way:
+        return  # it has ended: what comes late changes nothing
     stale = connection is not None and connection.reused and failure == RESET and not exchange.partial
     upstream.cells[failure] += 1
     if upstream.observe is not None and blamed and not stale:

@@ -119,6 +119,9 @@ class Preamble(asyncio.Protocol):
         peername = transport.get_extra_info("peername")
         if isinstance(peername, tuple):
             self._peer = (str(peername[0]).encode(), peername[1])
+        elif entrance.origin.port:
+            self.transport.abort()  # it has gone before it was accepted
+            return
         if len(plane.downstreams) > plane.max_connections and (
             self._awaits_header or entrance.contexts is not None
         ):

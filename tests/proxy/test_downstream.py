@@ -380,3 +380,20 @@ async def test_a_client_beyond_what_there_are_descriptors_for_is_told_so(convers
     await upstream.gets(forwarded(get()))
     await upstream.sends(answer("hello"))
     await first.gets(answer("hello"))
+
+
+async def test_a_client_that_has_gone_before_it_was_accepted_asks_nothing(converse: Converse) -> None:
+    """It has no address any more, and would pass for one on a unix socket."""
+    talk = await converse()
+    talk.stop_listening()
+    client = await talk.client(accepted=False)
+    await client.sends(post("x"))
+    client.aborts()
+    await talk.listen("public")
+    other = await talk.client()
+    await other.sends(get("/other"))
+    upstream = await talk.blue[0].accepts()
+    await upstream.gets(forwarded(get("/other")))
+    await upstream.sends(answer())
+    await other.gets(answer())
+    assert len(talk.blue[0].peers) == 1
