@@ -11,13 +11,24 @@ if TYPE_CHECKING:
 
     from pydantic import SecretStr
 
-    from bgproxy.config import schema
+    from bgproxy.config.listener import Listener, ListenerTls
+    from bgproxy.config.schema import AccessLog, File
+    from bgproxy.config.service import (
+        ErrorPage,
+        Health,
+        Mirror,
+        Outlier,
+        Preview,
+        Service,
+        Sticky,
+        UpstreamTls,
+    )
 
 STDOUT: Final = "stdout"
 SEND_PROXY: Final = {"none": 0, "v1": 1, "v2": 2}
 
 
-def build(file: schema.File, base: Path) -> model.Config:
+def build(file: File, base: Path) -> model.Config:
     """`base` is the folder that relative paths start from."""
     listeners = tuple(_listener(listener) for listener in file.listeners)
     tcp = {listener.service for listener in listeners if listener.protocol is model.Protocol.TCP}
@@ -48,7 +59,7 @@ def build(file: schema.File, base: Path) -> model.Config:
 # Private
 
 
-def _listener(listener: schema.Listener) -> model.Listener:
+def _listener(listener: Listener) -> model.Listener:
     limits, forwarding = listener.limits, listener.forwarding
     return model.Listener(
         name=listener.name,
@@ -76,7 +87,7 @@ def _listener(listener: schema.Listener) -> model.Listener:
     )
 
 
-def _listener_tls(tls: schema.ListenerTls | None) -> model.ListenerTls | None:
+def _listener_tls(tls: ListenerTls | None) -> model.ListenerTls | None:
     if tls is None:
         return None
     return model.ListenerTls(
@@ -88,7 +99,7 @@ def _listener_tls(tls: schema.ListenerTls | None) -> model.ListenerTls | None:
     )
 
 
-def _access_log(log: schema.AccessLog | None, base: Path) -> model.AccessLog | None:
+def _access_log(log: AccessLog | None, base: Path) -> model.AccessLog | None:
     if log is None:
         return None
     return model.AccessLog(
@@ -101,7 +112,7 @@ def _access_log(log: schema.AccessLog | None, base: Path) -> model.AccessLog | N
     )
 
 
-def _service(name: str, service: schema.Service, *, tcp: bool) -> model.Service:
+def _service(name: str, service: Service, *, tcp: bool) -> model.Service:
     return model.Service(
         name=name,
         pools={
@@ -121,7 +132,7 @@ def _service(name: str, service: schema.Service, *, tcp: bool) -> model.Service:
     )
 
 
-def _policy(service: schema.Service) -> model.Policy:
+def _policy(service: Service) -> model.Policy:
     timeouts, retries, limits, keepalive = (
         service.timeouts,
         service.retries,
@@ -167,20 +178,20 @@ def _policy(service: schema.Service) -> model.Policy:
     )
 
 
-def _upstream_tls(tls: schema.UpstreamTls | None) -> model.UpstreamTls | None:
+def _upstream_tls(tls: UpstreamTls | None) -> model.UpstreamTls | None:
     if tls is None:
         return None
     certificate = None if tls.cert is None or tls.key is None else model.Certificate(tls.cert, tls.key)
     return model.UpstreamTls(tls.verify, tls.ca, tls.server_name, certificate)
 
 
-def _outlier(outlier: schema.Outlier | None) -> model.Outlier | None:
+def _outlier(outlier: Outlier | None) -> model.Outlier | None:
     if outlier is None:
         return None
     return model.Outlier(outlier.consecutive_failures, outlier.ejection, outlier.max_ejected)
 
 
-def _mirror(mirror: schema.Mirror | None) -> model.Mirror | None:
+def _mirror(mirror: Mirror | None) -> model.Mirror | None:
     if mirror is None:
         return None
     return model.Mirror(
@@ -192,7 +203,7 @@ def _mirror(mirror: schema.Mirror | None) -> model.Mirror | None:
     )
 
 
-def _error_page(page: schema.ErrorPage) -> model.ErrorPage:
+def _error_page(page: ErrorPage) -> model.ErrorPage:
     return model.ErrorPage(_statuses(page.status), page.content_type, page.file)
 
 
@@ -200,7 +211,7 @@ def _statuses(items: list[tuple[int, ...]]) -> tuple[int, ...]:
     return tuple(sorted({status for item in items for status in item}))
 
 
-def _health(health: schema.Health) -> model.HealthCheck:
+def _health(health: Health) -> model.HealthCheck:
     return model.HealthCheck(
         kind=health.kind,
         interval_s=health.interval,
@@ -217,13 +228,13 @@ def _health(health: schema.Health) -> model.HealthCheck:
     )
 
 
-def _sticky(sticky: schema.Sticky | None) -> model.Sticky | None:
+def _sticky(sticky: Sticky | None) -> model.Sticky | None:
     if sticky is None:
         return None
     return model.Sticky(cookie=sticky.cookie, header=sticky.header, ttl_s=sticky.ttl)
 
 
-def _preview(preview: schema.Preview) -> model.Preview:
+def _preview(preview: Preview) -> model.Preview:
     header = preview.header
     if header is None:
         return model.Preview(hosts=tuple(preview.hosts))

@@ -13,12 +13,14 @@ from bgproxy.model import Certificate
 from bgproxy.tls.pem import Unusable, host_names, load_authorities, load_pair
 
 if TYPE_CHECKING:
-    from bgproxy.config import schema
     from bgproxy.config.document import Location
+    from bgproxy.config.listener import ListenerTls
     from bgproxy.config.relations import Finding
+    from bgproxy.config.schema import File
+    from bgproxy.config.service import UpstreamTls
 
 
-def check(file: schema.File) -> Iterator[Finding]:
+def check(file: File) -> Iterator[Finding]:
     for index, listener in enumerate(file.listeners):
         if listener.tls is not None:
             yield from _listener(("listeners", index, "tls"), listener.tls)
@@ -32,7 +34,7 @@ def check(file: schema.File) -> Iterator[Finding]:
 # Private
 
 
-def _listener(location: Location, tls: schema.ListenerTls) -> Iterator[Finding]:
+def _listener(location: Location, tls: ListenerTls) -> Iterator[Finding]:
     for index, each in enumerate(tls.certificates):
         place: Location = (*location, "certificates", index)
         pair = Certificate(each.cert, each.key)
@@ -51,7 +53,7 @@ def _listener(location: Location, tls: schema.ListenerTls) -> Iterator[Finding]:
         yield from _authorities((*location, "client_ca"), tls.client_ca)
 
 
-def _upstream(location: Location, tls: schema.UpstreamTls) -> Iterator[Finding]:
+def _upstream(location: Location, tls: UpstreamTls) -> Iterator[Finding]:
     if tls.ca is not None:
         yield from _authorities((*location, "ca"), tls.ca)
     if tls.cert is not None and tls.key is not None:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from bgproxy.config.schema import File, Settings
+from bgproxy.config.schema import File
+from bgproxy.config.settings import Settings
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _VARIABLE = {"type": "string", "pattern": r"\$\{"}

@@ -1,6 +1,6 @@
 """The reference of every setting, in Markdown, from the schema. `docs/reference/configuration.md` is its output.
 
-Adds no fact of its own about a setting: what is missing here is missing in `schema`.
+Adds no fact of its own about a setting: what is missing here is missing in the schema.
 """
 
 from __future__ import annotations
