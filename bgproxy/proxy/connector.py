@@ -73,7 +73,7 @@ class Connector:
                 await self._open(connection.upstream.address, connection)
             else:
                 await self._open_secured(connection, service, client)
-        except OSError:
+        except (OSError, ValueError):  # the second: a name that is none
             if self._is_over(user, connection):
                 user.connect_failed()
         else:
@@ -108,6 +108,9 @@ class Connector:
                     ssl_shutdown_timeout=limits.TLS_SHUTDOWN_S,
                 )
                 transport = _still_open(secured)
+                await asyncio.sleep(0)  # what came with the end of the handshake is heard in the next turn
+            if service.view.protocol is Protocol.HTTP:
+                greeting.require_silence()
             greeting.hand_over(_still_open(transport), connection)
         except BaseException:
             transport.abort()
@@ -135,6 +138,11 @@ class _Greeting(asyncio.Protocol):
     def eof_received(self) -> bool:
         self._ended = True
         return True
+
+    def require_silence(self) -> None:
+        """What an HTTP upstream says before it was asked would be taken for its answer."""
+        if self._heard:
+            raise ConnectionResetError("the upstream spoke before it was asked")
 
     def hand_over(self, transport: asyncio.Transport, connection: UpstreamConnection) -> None:
         transport.set_protocol(connection)

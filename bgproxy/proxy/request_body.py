@@ -12,7 +12,7 @@ def too_large() -> ProxyError:
 
 
 class RequestBody:
-    """`done` once all of it was taken. `taken` counts bytes as they came, chunk sizes included."""
+    """`done` once all of it was taken. `taken` counts the bytes that go on, chunk sizes included."""
 
     __slots__ = ("_left", "_limit", "_scanner", "done", "taken")
 
