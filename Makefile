@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml bgproxy/__init__.py
 
-.PHONY: help demo test test-tools lint fuzz bench bench-workers bench-tools wire wire-tools faults zero-downtime locust clean
+.PHONY: help demo test test-tools lint fuzz bench bench-workers bench-tools wire wire-tools faults memory zero-downtime locust clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -32,6 +32,9 @@ bench-workers: $(VENV)/bench bench-tools ## the same with one and with two worke
 
 faults: $(VENV)/dev ## upstreams that fail in every way, under load: what clients notice, beside what a perfect proxy would show
 	$(BIN)/python -m benchmarks.faults
+
+memory: $(VENV)/dev ## what slow readers, slow uploads and idle connections cost a worker in memory
+	$(BIN)/python -m benchmarks.memory
 
 zero-downtime: $(VENV)/bench ## cutovers under load, with a report and a plot in benchmarks/results (TLS=1: through TLS)
 	$(BIN)/python -m benchmarks.zero_downtime $(if $(TLS),--tls)

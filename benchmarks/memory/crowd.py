@@ -1,0 +1,106 @@
+"""Clients that stay connected and do nothing, and one that asks and asks among them."""
+
+from __future__ import annotations
+
+import resource
+import socket
+import ssl
+import time
+from statistics import median
+from types import TracebackType
+from typing import Final, Self
+
+REQUEST: Final = b"GET / HTTP/1.1\r\nHost: app.test\r\n\r\n"
+PATIENCE_S: Final = 20.0
+# What a process has open that is no client of ours.
+DESCRIPTORS_RESERVED: Final = 400
+
+
+class CrowdError(Exception):
+    """A client that was not served as it should be."""
+
+
+class Crowd:
+    """A context manager: so many connections on which nothing happens, gone at its end.
+
+    With `asked`, each has had an answer before; else it never sent a byte.
+    """
+
+    def __init__(
+        self, port: int, connections: int, *, asked: bool, tls: ssl.SSLContext | None = None
+    ) -> None:
+        self._port = port
+        self._connections = connections
+        self._asked = asked
+        self._tls = tls
+        self._sockets: list[socket.socket] = []
+
+    def __enter__(self) -> Self:
+        try:
+            while len(self._sockets) < self._connections:
+                client = connect(self._port, self._tls)
+                self._sockets.append(client)
+                if self._asked:
+                    ask(client)
+        except BaseException:
+            self._leave()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self._leave()
+
+    def ask_all(self) -> None:
+        """Every one of them asks: it was really there all the time."""
+        for client in self._sockets:
+            ask(client)
+
+    # Private
+
+    def _leave(self) -> None:
+        for client in self._sockets:
+            client.close()
+
+
+def connect(port: int, tls: ssl.SSLContext | None = None) -> socket.socket:
+    client = socket.create_connection(("127.0.0.1", port), PATIENCE_S)
+    if tls is None:
+        return client
+    return tls.wrap_socket(client, server_hostname="app.test")
+
+
+def ask(client: socket.socket) -> None:
+    """A small request, and its answer."""
+    client.sendall(REQUEST)
+    answer = b""
+    while not answer.endswith(b"\r\n\r\nok"):
+        data = client.recv(4096)
+        answer += data
+        if not data or not answer.startswith(b"HTTP/1.1 200 "[: len(answer)]):
+            raise CrowdError(f"a small request was answered with {answer[:400]!r}")
+
+
+def latency_s(port: int, requests: int) -> float:
+    """The median of so many requests, one after the other on one connection."""
+    with connect(port) as client:
+        ask(client)
+        taken = []
+        for _ in range(requests):
+            began = time.perf_counter()
+            ask(client)
+            taken.append(time.perf_counter() - began)
+    return median(taken)
+
+
+def affordable_connections(wanted: int) -> int:
+    """As many as wanted, or what the hard limit of descriptors leaves a worker, which needs two for each.
+
+    Raises this process's own limit, which bgproxy inherits.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        wanted = min(wanted, (hard - DESCRIPTORS_RESERVED) // 2)
+    return wanted

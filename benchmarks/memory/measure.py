@@ -1,0 +1,111 @@
+"""Measures one thing each, with a site of its own: transfers, idle connections, a client among idle ones.
+
+Says what was found; what it may be is said by `budgets`.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any, Final
+
+from benchmarks.memory import crowd, footprint
+from benchmarks.memory.crowd import Crowd
+from benchmarks.memory.site import Setting, Site
+from benchmarks.memory.transfers import RATE_BYTES_PER_S
+
+# What is done before the books are opened: code is loaded, and Python has specialised it.
+WARM_UP_TRANSFERS: Final = 2
+WARM_UP_BYTES: Final = 4 * 1024 * 1024
+WARM_UP_CLIENTS: Final = 100
+LOOK_S: Final = 0.25
+PLAIN: Final = Setting()
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Slow:
+    """As many slow readers as slow uploads, at once. A rate of 0: the readers read nothing at first."""
+
+    about: str
+    setting: Setting = PLAIN
+    chunked: bool = False
+    reader_bytes_per_s: int = RATE_BYTES_PER_S
+
+
+def transfers(row: Slow, *, each: int, size_bytes: int, slow_s: float) -> Json:
+    """How far the worker's memory rose above what it was before, and whether all came whole."""
+    options: tuple[str, ...] = ("--reader-bytes-per-s", str(row.reader_bytes_per_s))
+    if row.chunked:
+        options += ("--chunked",)
+    with Site(row.setting) as site:
+        site.transfers(
+            readers=WARM_UP_TRANSFERS,
+            uploads=WARM_UP_TRANSFERS,
+            size_bytes=WARM_UP_BYTES,
+            slow_s=0,
+            options=options,
+            meanwhile=lambda: None,
+        )
+        baseline = footprint.of(site.worker_pid)
+        footprint.forget_peak(site.worker_pid)
+        began = time.monotonic()
+        look_at, pss_bytes = began, baseline.pss_bytes
+
+        def look() -> None:
+            nonlocal look_at, pss_bytes
+            if time.monotonic() >= look_at:
+                look_at = time.monotonic() + LOOK_S
+                pss_bytes = max(pss_bytes, footprint.of(site.worker_pid).pss_bytes)
+
+        ends = site.transfers(
+            readers=each, uploads=each, size_bytes=size_bytes, slow_s=slow_s, options=options, meanwhile=look
+        )
+        return {
+            "about": row.about,
+            "transfers": 2 * each,
+            **ends,
+            "elapsed_s": time.monotonic() - began,
+            "baseline_bytes": baseline.rss_bytes,
+            "rss_growth_bytes": footprint.peak_rss_bytes(site.worker_pid) - baseline.rss_bytes,
+            "pss_growth_bytes": pss_bytes - baseline.pss_bytes,
+            "left_bytes": footprint.of(site.worker_pid).rss_bytes - baseline.rss_bytes,
+        }
+
+
+def idle(connections: int, *, asked: bool, tls: bool = False) -> Json:
+    """What a connection costs the worker on which nothing happens; every one of them is served at the end."""
+    with Site(Setting(listener_tls=tls)) as site:
+        with Crowd(site.port, WARM_UP_CLIENTS, asked=asked, tls=site.client_tls):
+            pass
+        before = footprint.of(site.worker_pid)
+        with Crowd(site.port, connections, asked=asked, tls=site.client_tls) as idlers:
+            after = footprint.of(site.worker_pid)
+            idlers.ask_all()
+    return {
+        "asked": asked,
+        "tls": tls,
+        "connections": connections,
+        "bytes_each": (after.pss_bytes - before.pss_bytes) / connections,
+    }
+
+
+def disturbance(connections: int, *, rounds: int, requests: int) -> Json:
+    """The latency of one client alone and among idle connections, in turn.
+
+    Noise only ever adds, so the quietest round of either kind counts.
+    """
+    alone_s, among_s = [], []
+    with Site(PLAIN) as site:
+        crowd.latency_s(site.port, requests)
+        for _ in range(rounds):
+            alone_s.append(crowd.latency_s(site.port, requests))
+            with Crowd(site.port, connections, asked=True):
+                among_s.append(crowd.latency_s(site.port, requests))
+    return {
+        "connections": connections,
+        "alone_s": min(alone_s),
+        "among_s": min(among_s),
+        "ratio": min(among_s) / min(alone_s),
+    }
