@@ -37,8 +37,7 @@ SLOW_S: Final = 10.0
 
 CONNECTIONS: Final = 10_000
 TLS_CONNECTIONS: Final = 2_000
-ROUNDS: Final = 3
-REQUESTS: Final = 1_000
+REQUESTS: Final = 3_000
 
 
 def run(connections: int) -> dict[str, Any]:
@@ -65,7 +64,7 @@ def run(connections: int) -> dict[str, Any]:
     ]
     _tell("a client among idle connections")
     result["disturbance"] = [
-        measure.disturbance(count, rounds=ROUNDS, requests=REQUESTS)
+        measure.disturbance(count, requests=REQUESTS)
         for count in sorted({min(connections, 2_000), connections})
     ]
     return result

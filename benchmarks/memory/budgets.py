@@ -11,7 +11,7 @@ GROWTH_BYTES: Final = 64 * MIB
 # For an idle connection without TLS; with TLS, most of it is OpenSSL's.
 IDLE_BYTES: Final = 4 * 1024
 # The median latency of a client among idle ones, by that of one alone: what is more is no accident.
-DISTURBANCE: Final = 1.5
+DISTURBANCE: Final = 1.2
 
 Json = dict[str, Any]
 

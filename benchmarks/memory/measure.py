@@ -5,6 +5,7 @@ Says what was found; what it may be is said by `budgets`.
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,6 +19,7 @@ from benchmarks.memory.transfers import RATE_BYTES_PER_S
 WARM_UP_TRANSFERS: Final = 2
 WARM_UP_BYTES: Final = 4 * 1024 * 1024
 WARM_UP_CLIENTS: Final = 100
+WARM_UP_REQUESTS: Final = 100
 LOOK_S: Final = 0.25
 PLAIN: Final = Setting()
 
@@ -91,21 +93,22 @@ def idle(connections: int, *, asked: bool, tls: bool = False) -> Json:
     }
 
 
-def disturbance(connections: int, *, rounds: int, requests: int) -> Json:
-    """The latency of one client alone and among idle connections, in turn.
-
-    Noise only ever adds, so the quietest round of either kind counts.
-    """
-    alone_s, among_s = [], []
-    with Site(PLAIN) as site:
-        crowd.latency_s(site.port, requests)
-        for _ in range(rounds):
-            alone_s.append(crowd.latency_s(site.port, requests))
-            with Crowd(site.port, connections, asked=True):
-                among_s.append(crowd.latency_s(site.port, requests))
+def disturbance(connections: int, *, requests: int) -> Json:
+    """The latency of a client who is alone, and of one among idle connections, with a worker each."""
+    allowed = os.sched_getaffinity(0)
+    with Site(PLAIN) as quiet, Site(PLAIN) as busy, Crowd(busy.port, connections, asked=True):
+        for site in (quiet, busy):
+            site.pin(min(allowed))
+        ports = [quiet.port, busy.port]
+        os.sched_setaffinity(0, {max(allowed)})
+        try:
+            crowd.latencies_s(ports, WARM_UP_REQUESTS)
+            alone_s, among_s = crowd.latencies_s(ports, requests)
+        finally:
+            os.sched_setaffinity(0, allowed)
     return {
         "connections": connections,
-        "alone_s": min(alone_s),
-        "among_s": min(among_s),
-        "ratio": min(among_s) / min(alone_s),
+        "alone_s": alone_s,
+        "among_s": among_s,
+        "ratio": among_s / alone_s,
     }

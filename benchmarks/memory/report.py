@@ -49,7 +49,7 @@ def render(result: Json) -> str:
             [[_kind(row), f"{row['connections']:,}", f"{row['bytes_each']:,.0f}"] for row in result["idle"]],
         ),
         "",
-        "A client that asks again and again, among others that do nothing; medians of the quietest round.",
+        "A client that asks again and again, alone and among others that do nothing, in turn; medians.",
         "",
         *table(
             ["idle connections", "alone, µs", "among them, µs", "ratio"],

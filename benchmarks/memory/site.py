@@ -113,6 +113,11 @@ class Site:
         ends: dict[str, Any] = json.loads(said)
         return ends
 
+    def pin(self, core: int) -> None:
+        """Has worker and app run nowhere else: where they run decides more than what is to be compared."""
+        for pid in (self.worker_pid, self._processes["app"].pid):
+            os.sched_setaffinity(pid, {core})
+
     def check_alive(self) -> None:
         for name, process in self._processes.items():
             if process.poll():

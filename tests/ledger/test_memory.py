@@ -41,5 +41,5 @@ def test_an_idle_connection_costs_no_more_than_was_promised(*, asked: bool) -> N
 
 
 def test_idle_connections_do_not_disturb_a_normal_request() -> None:
-    found = measure.disturbance(affordable_connections(CONNECTIONS), rounds=2, requests=300)
+    found = measure.disturbance(affordable_connections(CONNECTIONS), requests=1_000)
     assert found["ratio"] < budgets.DISTURBANCE
