@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from benchmarks import machine
 from benchmarks.memory import budgets, measure, report
-from benchmarks.memory.crowd import CrowdError, affordable_connections
+from benchmarks.memory.crowd import CrowdError
 from benchmarks.memory.measure import Slow
 from benchmarks.memory.site import Setting, SiteError
 
@@ -30,6 +30,7 @@ SLOW: Final = (
     Slow("Content-Length; every GET mirrored", Setting(mirror=True)),
     Slow("Content-Length; TLS to clients", Setting(listener_tls=True)),
     Slow("chunked; TLS to the upstream", Setting(upstream_tls=True), chunked=True),
+    Slow("chunked; TLS on both sides", Setting(listener_tls=True, upstream_tls=True), chunked=True),
 )
 EACH: Final = 100
 SIZE_BYTES: Final = 50 * budgets.MIB
@@ -40,32 +41,27 @@ TLS_CONNECTIONS: Final = 2_000
 REQUESTS: Final = 3_000
 
 
-def run(connections: int) -> dict[str, Any]:
-    """Everything, as it is stored; `connections` is how many there can be."""
+def run() -> dict[str, Any]:
+    """Everything, as it is stored."""
     result = machine.circumstances("benchmarks.memory")
     result["settings"] = {
         "each": EACH,
         "size_bytes": SIZE_BYTES,
         "slow_s": SLOW_S,
-        "connections": connections,
-        "wanted_connections": CONNECTIONS,
     }
     result["transfers"] = []
     for row in SLOW:
         _tell(row.about)
         result["transfers"].append(measure.transfers(row, each=EACH, size_bytes=SIZE_BYTES, slow_s=SLOW_S))
     _tell("idle connections")
-    tls_connections = min(connections, TLS_CONNECTIONS)
     result["idle"] = [
-        measure.idle(connections, asked=True),
-        measure.idle(connections, asked=False),
-        measure.idle(tls_connections, asked=True, tls=True),
-        measure.idle(tls_connections, asked=False, tls=True),
+        measure.idle(connections, asked=asked, tls=tls)
+        for connections, tls in ((CONNECTIONS, False), (TLS_CONNECTIONS, True))
+        for asked in (True, False)
     ]
     _tell("a client among idle connections")
     result["disturbance"] = [
-        measure.disturbance(count, requests=REQUESTS)
-        for count in sorted({min(connections, 2_000), connections})
+        measure.disturbance(connections, requests=REQUESTS) for connections in (2_000, CONNECTIONS)
     ]
     return result
 
@@ -77,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # As ^C does, so that nothing outlives its site.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        result = run(affordable_connections(CONNECTIONS))
+        result = run()
     except (SiteError, CrowdError) as error:
         print(f"memory: {error}", file=sys.stderr)
         return 2

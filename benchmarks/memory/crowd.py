@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import socket
 import ssl
@@ -16,6 +17,8 @@ REQUEST: Final = b"GET / HTTP/1.1\r\nHost: app.test\r\n\r\n"
 PATIENCE_S: Final = 20.0
 # What a process has open that is no client of ours.
 DESCRIPTORS_RESERVED: Final = 400
+# The kernel gives no worker so much more than its part.
+UNEVEN: Final = 1.1
 
 
 class CrowdError(Exception):
@@ -100,13 +103,19 @@ def latencies_s(ports: Sequence[int], requests: int) -> list[float]:
     return [median(times) for times in taken]
 
 
-def affordable_connections(wanted: int) -> int:
-    """As many as wanted, or what the hard limit of descriptors leaves a worker, which needs two for each.
+def workers_for(connections: int) -> int:
+    """How many workers that takes: each needs two descriptors for a connection, and the hard limit is for each.
 
     Raises this process's own limit, which bgproxy inherits.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        wanted = min(wanted, (hard - DESCRIPTORS_RESERVED) // 2)
-    return wanted
+    if hard == resource.RLIM_INFINITY:
+        return 1
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    left = hard - DESCRIPTORS_RESERVED
+    if connections > left:
+        raise CrowdError(
+            f"{connections:,} connections need {connections + DESCRIPTORS_RESERVED:,} descriptors in one process, "
+            f"and the hard limit is {hard:,}: raise it (ulimit -Hn)"
+        )
+    return 1 if 2 * connections <= left else math.ceil(2 * connections * UNEVEN / left)

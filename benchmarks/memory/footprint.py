@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -29,6 +30,11 @@ def parse_peak(text: str) -> int:
 
 def of(pid: int) -> Footprint:
     return parse_rollup((_PROC / str(pid) / "smaps_rollup").read_text())
+
+
+def pss_bytes(pids: Iterable[int]) -> int:
+    """Of all of them together."""
+    return sum(of(pid).pss_bytes for pid in pids)
 
 
 def forget_peak(pid: int) -> None:

@@ -50,8 +50,9 @@ def transfers(row: Slow, *, each: int, size_bytes: int, slow_s: float) -> Json:
             options=options,
             meanwhile=lambda: None,
         )
-        baseline = footprint.of(site.worker_pid)
-        footprint.forget_peak(site.worker_pid)
+        (worker,) = site.worker_pids
+        baseline = footprint.of(worker)
+        footprint.forget_peak(worker)
         began = time.monotonic()
         look_at, pss_bytes = began, baseline.pss_bytes
 
@@ -59,7 +60,7 @@ def transfers(row: Slow, *, each: int, size_bytes: int, slow_s: float) -> Json:
             nonlocal look_at, pss_bytes
             if time.monotonic() >= look_at:
                 look_at = time.monotonic() + LOOK_S
-                pss_bytes = max(pss_bytes, footprint.of(site.worker_pid).pss_bytes)
+                pss_bytes = max(pss_bytes, footprint.of(worker).pss_bytes)
 
         ends = site.transfers(
             readers=each, uploads=each, size_bytes=size_bytes, slow_s=slow_s, options=options, meanwhile=look
@@ -70,33 +71,36 @@ def transfers(row: Slow, *, each: int, size_bytes: int, slow_s: float) -> Json:
             **ends,
             "elapsed_s": time.monotonic() - began,
             "baseline_bytes": baseline.rss_bytes,
-            "rss_growth_bytes": footprint.peak_rss_bytes(site.worker_pid) - baseline.rss_bytes,
+            "rss_growth_bytes": footprint.peak_rss_bytes(worker) - baseline.rss_bytes,
             "pss_growth_bytes": pss_bytes - baseline.pss_bytes,
-            "left_bytes": footprint.of(site.worker_pid).rss_bytes - baseline.rss_bytes,
+            "left_bytes": footprint.of(worker).rss_bytes - baseline.rss_bytes,
         }
 
 
 def idle(connections: int, *, asked: bool, tls: bool = False) -> Json:
-    """What a connection costs the worker on which nothing happens; every one of them is served at the end."""
-    with Site(Setting(listener_tls=tls)) as site:
-        with Crowd(site.port, WARM_UP_CLIENTS, asked=asked, tls=site.client_tls):
+    """What a connection costs the workers on which nothing happens; every one of them is served at the end."""
+    workers = crowd.workers_for(connections)
+    with Site(Setting(listener_tls=tls, workers=workers)) as site:
+        with Crowd(site.port, workers * WARM_UP_CLIENTS, asked=asked, tls=site.client_tls):
             pass
-        before = footprint.of(site.worker_pid)
+        before = footprint.pss_bytes(site.worker_pids)
         with Crowd(site.port, connections, asked=asked, tls=site.client_tls) as idlers:
-            after = footprint.of(site.worker_pid)
+            after = footprint.pss_bytes(site.worker_pids)
             idlers.ask_all()
     return {
         "asked": asked,
         "tls": tls,
         "connections": connections,
-        "bytes_each": (after.pss_bytes - before.pss_bytes) / connections,
+        "workers": workers,
+        "bytes_each": (after - before) / connections,
     }
 
 
 def disturbance(connections: int, *, requests: int) -> Json:
-    """The latency of a client who is alone, and of one among idle connections, with a worker each."""
+    """The latency of a client who is alone, and of one among idle connections, each with as many workers."""
     allowed = os.sched_getaffinity(0)
-    with Site(PLAIN) as quiet, Site(PLAIN) as busy, Crowd(busy.port, connections, asked=True):
+    setting = Setting(workers=crowd.workers_for(connections))
+    with Site(setting) as quiet, Site(setting) as busy, Crowd(busy.port, connections, asked=True):
         for site in (quiet, busy):
             site.pin(min(allowed))
         ports = [quiet.port, busy.port]

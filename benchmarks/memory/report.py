@@ -42,11 +42,14 @@ def render(result: Json) -> str:
             ],
         ),
         "",
-        f"Promised of an idle connection: {budgets.IDLE_BYTES:,} bytes (Pss), without TLS.",
+        f"Promised of an idle connection: {budgets.IDLE_BYTES:,} bytes (Pss of the workers), without TLS.",
         "",
         *table(
-            ["idle connections", "number", "bytes each"],
-            [[_kind(row), f"{row['connections']:,}", f"{row['bytes_each']:,.0f}"] for row in result["idle"]],
+            ["idle connections", "number", "workers", "bytes each"],
+            [
+                [_kind(row), f"{row['connections']:,}", str(row["workers"]), f"{row['bytes_each']:,.0f}"]
+                for row in result["idle"]
+            ],
         ),
         "",
         "A client that asks again and again, alone and among others that do nothing, in turn; medians.",
@@ -64,15 +67,6 @@ def render(result: Json) -> str:
             ],
         ),
     ]
-    if settings["connections"] < settings["wanted_connections"]:
-        lines += [
-            "",
-            (
-                f"There were {settings['connections']:,} idle connections instead of {settings['wanted_connections']:,}: "
-                "a worker keeps a descriptor for an upstream's connection beside each, and the hard limit of descriptors "
-                "here allows no more."
-            ),
-        ]
     broken = budgets.broken(result)
     lines += (
         ["", *(f"**Not kept: {each}.**" for each in broken)] if broken else ["", "All promises are kept."]

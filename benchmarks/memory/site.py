@@ -1,4 +1,4 @@
-"""bgproxy with one worker and the app behind it, each in processes of their own.
+"""bgproxy and the app behind it, each in processes of their own.
 
 Whatever happens, nothing of it outlives the site. It must never decide what is measured.
 """
@@ -51,13 +51,14 @@ class Setting:
     upstream_tls: bool = False
     access_log: bool = False
     mirror: bool = False
+    workers: int = 1
 
 
 class Site:
     """A context manager: what was started is killed at its end, and its directory removed."""
 
     port: int
-    worker_pid: int
+    worker_pids: list[int]
     client_tls: ssl.SSLContext | None = None
 
     def __init__(self, setting: Setting) -> None:
@@ -115,7 +116,7 @@ class Site:
 
     def pin(self, core: int) -> None:
         """Has worker and app run nowhere else: where they run decides more than what is to be compared."""
-        for pid in (self.worker_pid, self._processes["app"].pid):
+        for pid in (*self.worker_pids, self._processes["app"].pid):
             os.sched_setaffinity(pid, {core})
 
     def check_alive(self) -> None:
@@ -138,8 +139,7 @@ class Site:
         ready = self._until_said("bgproxy", r"ready: public on 127\.0\.0\.1:(\d+); admin on (\S+)")
         self.port = int(ready[1])
         self._until(self._serves, "bgproxy to serve")
-        (worker,) = self._status(ready[2])["workers"]
-        self.worker_pid = int(worker["pid"])
+        self.worker_pids = [int(worker["pid"]) for worker in self._status(ready[2])["workers"]]
 
     def _config(self, app: str, certificates: tuple[str, str] | None) -> dict[str, Any]:
         setting = self._setting
@@ -154,7 +154,7 @@ class Site:
             "timeouts": PATIENT,
         }
         config: dict[str, Any] = {
-            "workers": 1,
+            "workers": setting.workers,
             "listeners": [listener],
             "admin": {"bind": "127.0.0.1:0"},
             "state": {"backend": "memory"},

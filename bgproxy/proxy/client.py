@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final, cast
 
 from bgproxy.errors import ProxyError
 from bgproxy.shared_memory.counters import ACCEPTED, CONNECTIONS
-from bgproxy.tls import flow
 
 if TYPE_CHECKING:
     from bgproxy.proxy.dataplane import DataPlane
@@ -87,8 +86,6 @@ class ClientConnection(asyncio.Protocol, ABC):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
         plane = self.plane
-        if self.origin.settings.tls is not None and not self.transport.can_write_eof():
-            flow.bound(transport)
         plane.downstreams.add(self)
         plane.cells[ACCEPTED] += 1
         plane.cells[CONNECTIONS] = len(plane.downstreams)

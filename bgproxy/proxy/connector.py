@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from bgproxy.model import Protocol
 from bgproxy.proxy import limits, proxy_protocol
+from bgproxy.proxy.secured import Secured, narrow
 from bgproxy.proxy.upstream import UpstreamConnection
 from bgproxy.tls.client import HTTP_ALPN, ClientContexts, server_name
 
@@ -107,7 +108,8 @@ class Connector:
                     ssl_handshake_timeout=policy.timeouts.connect_s + HANDSHAKE_GRACE_S,
                     ssl_shutdown_timeout=limits.TLS_SHUTDOWN_S,
                 )
-                transport = _still_open(secured)
+                narrow(transport)
+                transport = Secured(_still_open(secured))
                 await asyncio.sleep(0)  # what came with the end of the handshake is heard in the next turn
             if service.view.protocol is Protocol.HTTP:
                 greeting.require_silence()
@@ -147,8 +149,9 @@ class _Greeting(asyncio.Protocol):
     def hand_over(self, transport: asyncio.Transport, connection: UpstreamConnection) -> None:
         transport.set_protocol(connection)
         connection.connection_made(transport)
-        if self._heard:
-            connection.data_received(self._heard)
+        heard, self._heard = self._heard, b""  # with TLS, uvloop never lets go of the socket's first protocol
+        if heard:
+            connection.data_received(heard)
         if self._ended and not connection.eof_received():
             transport.close()
 

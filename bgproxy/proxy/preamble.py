@@ -19,6 +19,7 @@ from bgproxy.errors import ProxyError
 from bgproxy.model import Protocol
 from bgproxy.proxy import limits
 from bgproxy.proxy.proxy_protocol import UNIX, Address, Header, parse
+from bgproxy.proxy.secured import Secured, narrow
 from bgproxy.shared_memory.counters import ACCEPTED, CONNECTIONS
 from bgproxy.tls.pem import explain
 
@@ -233,7 +234,7 @@ class Preamble(asyncio.Protocol):
         if secured is None or self.transport.is_closing():  # aborted, which is no error to `start_tls`
             self._leave()
             return
-        self._hand_over(secured)
+        self._hand_over(Secured(secured))
 
     def _feed_tls(self, context: HandshakeContext) -> None:
         """Gives TLS what was read before it began, as if it came from the transport now."""
@@ -249,6 +250,7 @@ class Preamble(asyncio.Protocol):
             buffer[:size] = data[:size]
             tls.buffer_updated(size)
             data = data[size:]
+        narrow(self.transport)
 
     def _refused(self, error: ssl.SSLError) -> None:
         """The alert is about to be written. A close right behind it would take it back, if there is more to read."""
@@ -274,11 +276,12 @@ class Preamble(asyncio.Protocol):
             client.accepted_for(header.source, header.destination)
         transport.set_protocol(client)
         client.connection_made(transport)
+        data, self._data = self._data, b""  # with TLS, uvloop never lets go of the socket's first protocol
         if self._refusal is not None:
             if len(plane.downstreams) <= plane.max_connections:  # or it was refused for that
                 client.refuse(self._refusal)
-        elif self._data and not transport.is_closing():
-            client.data_received(self._data)
+        elif data and not transport.is_closing():
+            client.data_received(data)
 
     def _leave(self) -> None:
         """The connection has come to nothing. May be called again."""

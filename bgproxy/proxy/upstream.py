@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from bgproxy.proxy import keepalive
 from bgproxy.proxy.portions import PORTION_BYTES, read_in_portions
-from bgproxy.tls import flow
 
 if TYPE_CHECKING:
     from bgproxy.routing.balance import LiveUpstream
@@ -61,8 +60,6 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
-        if not self.transport.can_write_eof():
-            flow.bound(transport)
         if self.user is None:
             self.transport.abort()
         else:

@@ -21,9 +21,8 @@ from bgproxy.http1 import limits as http_limits
 from bgproxy.http1.fields import Fields, request_fields, response_fields
 from bgproxy.http1.responses import PHRASES
 from bgproxy.proxy import limits as proxy_limits
-from bgproxy.proxy import portions, preamble, proxy_protocol, tunnel
+from bgproxy.proxy import portions, preamble, proxy_protocol, secured, tunnel
 from bgproxy.routing import retry
-from bgproxy.tls import flow
 from tests.docs.tables import EXPLANATION, quoted, rows, section
 
 PAGE = (EXPLANATION / "behaviour.md").read_text()
@@ -54,7 +53,7 @@ NO_LIMIT = {
 }
 # All bounds of the first two are on the page, of the others those that are named.
 WHOLE = (http_limits, proxy_limits)
-PARTLY = (preamble, portions, proxy_protocol, tunnel, retry, flow)
+PARTLY = (preamble, portions, proxy_protocol, tunnel, retry, secured)
 
 
 def settings() -> dict[str, object]:

@@ -6,7 +6,6 @@ import pytest
 
 from benchmarks.memory import budgets, measure
 from benchmarks.memory.budgets import MIB
-from benchmarks.memory.crowd import affordable_connections
 from benchmarks.memory.measure import Slow
 from benchmarks.memory.site import Setting
 
@@ -24,6 +23,7 @@ CONNECTIONS = 2_000
         Slow("Content-Length, with an access log", Setting(access_log=True)),
         Slow("chunked, every GET mirrored", Setting(mirror=True), chunked=True),
         Slow("readers that read nothing at first", reader_bytes_per_s=0),
+        Slow("TLS on both sides", Setting(listener_tls=True, upstream_tls=True)),
     ],
     ids=lambda row: row.about,
 )
@@ -36,10 +36,10 @@ def test_slow_readers_and_slow_uploads_cost_bounded_memory_and_come_whole(row: S
 
 @pytest.mark.parametrize("asked", [True, False], ids=["after a request", "that never sent a byte"])
 def test_an_idle_connection_costs_no_more_than_was_promised(*, asked: bool) -> None:
-    found = measure.idle(affordable_connections(CONNECTIONS), asked=asked)
+    found = measure.idle(CONNECTIONS, asked=asked)
     assert found["bytes_each"] <= budgets.IDLE_BYTES
 
 
 def test_idle_connections_do_not_disturb_a_normal_request() -> None:
-    found = measure.disturbance(affordable_connections(CONNECTIONS), requests=1_000)
+    found = measure.disturbance(CONNECTIONS, requests=1_000)
     assert found["ratio"] < budgets.DISTURBANCE

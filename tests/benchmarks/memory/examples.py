@@ -20,8 +20,6 @@ def a_result(
             "each": 100,
             "size_bytes": 50 * MIB,
             "slow_s": 10.0,
-            "connections": 9_950,
-            "wanted_connections": 10_000,
         },
         "transfers": [
             {
@@ -34,6 +32,6 @@ def a_result(
                 "left_bytes": 4 * MIB,
             }
         ],
-        "idle": [{"asked": True, "tls": tls, "connections": 9_950, "bytes_each": idle_bytes}],
+        "idle": [{"asked": True, "tls": tls, "connections": 10_000, "workers": 2, "bytes_each": idle_bytes}],
         "disturbance": [{"connections": 2_000, "alone_s": 100e-6, "among_s": 101e-6, "ratio": ratio}],
     }

@@ -1,4 +1,4 @@
-"""What a protocol is told of a TLS connection's end, which tells a whole response from a part of one."""
+"""What a protocol is told of a connection with TLS, and how much of it is there at once."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ import contextlib
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from bgproxy.model import ListenerTls, UpstreamTls
-from bgproxy.tls import flow
+from bgproxy.proxy.portions import PORTION_BYTES
+from bgproxy.proxy.secured import READ_BYTES, WRITE_BUFFER_BYTES, WRITE_BYTES, Secured, narrow
 from bgproxy.tls.client import ClientContexts
 from bgproxy.tls.server import ServerContexts
 from tests.support.certificates import Authority
-
-from .ends import End
+from tests.tls.ends import End
 
 PIECE_BYTES = 7
-SIZE_BYTES = 100_000  # several records, and less than uvloop keeps by itself
+SIZE_BYTES = 40_000  # several records, and less than is read at once
 
 
 class Upstream:
@@ -35,13 +37,13 @@ class Upstream:
 
     async def meets(self, client: ssl.SSLContext, port: int | None = None) -> tuple[End, ssl.SSLSocket]:
         loop = asyncio.get_running_loop()
-        accepted = asyncio.create_task(asyncio.to_thread(self._accept))
+        accepted = asyncio.create_task(asyncio.to_thread(self.accept))
         _, end = await loop.create_connection(
             End, "127.0.0.1", port or self.port, ssl=client, server_hostname="app.internal"
         )
         return end, await accepted
 
-    def _accept(self) -> ssl.SSLSocket:
+    def accept(self) -> ssl.SSLSocket:
         plain, _ = self.listener.accept()
         tls = self.context.wrap_socket(plain, server_side=True)
         tls.settimeout(5)
@@ -49,10 +51,21 @@ class Upstream:
 
 
 @pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
+
+
+@pytest.fixture
 def upstream(authority: Authority) -> Iterator[Upstream]:
     made = Upstream(authority)
     yield made
     made.listener.close()
+
+
+def secured(end: End) -> Secured:
+    transport = Secured(end.transport)
+    transport.set_protocol(end)
+    return transport
 
 
 @pytest.fixture
@@ -84,7 +97,7 @@ async def test_a_paused_connection_loses_nothing_when_its_peer_closes(
     upstream: Upstream, client: ssl.SSLContext, announced: bool
 ) -> None:
     end, server = await upstream.meets(client)
-    flow.bound(end.transport)
+    tls, end.transport = end.transport, secured(end)
     end.transport.pause_reading()
     response = b"x" * SIZE_BYTES
     server.sendall(response)
@@ -95,7 +108,7 @@ async def test_a_paused_connection_loses_nothing_when_its_peer_closes(
     else:
         server.shutdown(socket.SHUT_RDWR)
         server.close()
-    await has_come(end.transport)
+    await has_come(tls)
     end.transport.resume_reading()
     await end.gets(response)
     await end.ends()
@@ -115,7 +128,7 @@ async def test_a_part_of_a_record_stops_nothing(upstream: Upstream, client: ssl.
     """It is more than the limit of one byte, and the protocol cannot take it away."""
     async with relaying_pieces(upstream.port) as port:
         end, server = await upstream.meets(client, port)
-        flow.bound(end.transport)
+        end.transport = secured(end)
         for size in (1, 20_000, 5):
             server.sendall(b"y" * size)
             await end.gets(b"y" * size)
@@ -146,12 +159,74 @@ async def relaying_pieces(port: int) -> AsyncIterator[int]:
     server.close()
 
 
-async def test_a_protocol_is_paused_when_as_much_waits_as_on_a_plain_connection(
-    upstream: Upstream, client: ssl.SSLContext
-) -> None:
+async def test_a_protocol_is_paused_when_little_waits(upstream: Upstream, client: ssl.SSLContext) -> None:
     end, server = await upstream.meets(client)
-    flow.bound(end.transport)
-    assert end.transport.get_write_buffer_limits() == (16 * 1024, flow.WRITE_BUFFER_BYTES)
+    end.transport = secured(end)
+    limits = end.transport.get_write_buffer_limits()
     end.transport.abort()
     await end.ends()
     server.close()
+    assert limits == (WRITE_BUFFER_BYTES // 4, WRITE_BUFFER_BYTES)
+
+
+async def test_what_is_written_at_once_is_encrypted_in_parts(
+    upstream: Upstream, client: ssl.SSLContext
+) -> None:
+    encrypted = []
+
+    class Recording(ssl.SSLObject):
+        def write(self, data: Any) -> int:
+            encrypted.append(len(data))
+            return super().write(data)
+
+    client.sslobject_class = Recording
+    end, server = await upstream.meets(client)
+    end.transport = secured(end)
+    body = bytes(range(256)) * 1000
+    end.transport.write(body)
+    assert await asyncio.to_thread(received_whole, server, len(body)) == body
+    end.transport.abort()
+    await end.ends()
+    server.close()
+    assert encrypted == [WRITE_BYTES] * 7 + [len(body) - 7 * WRITE_BYTES]
+
+
+def received_whole(server: ssl.SSLSocket, size: int) -> bytes:
+    data = b""
+    while len(data) < size and (more := server.recv(size)):
+        data += more
+    return data
+
+
+async def test_what_comes_is_read_and_told_in_portions(upstream: Upstream, client: ssl.SSLContext) -> None:
+    loop = asyncio.get_running_loop()
+    accepted = asyncio.create_task(asyncio.to_thread(upstream.accept))
+    plain, handshaking = await loop.create_connection(End, "127.0.0.1", upstream.port)
+    tls = await loop.start_tls(plain, handshaking, client, server_hostname="app.internal")
+    server = await accepted
+    assert tls is not None
+    narrow(plain)
+    below = cast("asyncio.BufferedProtocol", plain.get_protocol())
+    assert len(memoryview(below.get_buffer(1 << 20))) == READ_BYTES
+    end = Portion()
+    end.transport = Secured(tls)
+    end.transport.set_protocol(end)
+    body = bytes(range(256)) * 4096
+    sending = asyncio.create_task(asyncio.to_thread(server.sendall, body))
+    await end.gets(body)
+    await sending
+    server.close()
+    await end.ends()
+    assert READ_BYTES // 2 < max(end.sizes) <= PORTION_BYTES
+
+
+class Portion(End):
+    """Writes down how much it is told at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+
+    def data_received(self, data: bytes) -> None:
+        self.sizes.append(len(data))
+        super().data_received(data)
