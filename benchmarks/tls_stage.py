@@ -11,7 +11,7 @@ from typing import Final
 import trustme
 import yaml
 
-from benchmarks.tls_load import HOST
+from bgproxy.demo.load import TLS_NAME
 from bgproxy.demo.stage import Stage
 
 AUTHORITY: Final = "authority.pem"
@@ -26,23 +26,11 @@ class TlsStage(Stage):
         super().__init__()
         self.authority = self.directory / AUTHORITY
         authority = trustme.CA(key_type=trustme.KeyType.ECDSA)
-        issued = authority.issue_cert(HOST, "127.0.0.1", key_type=trustme.KeyType.ECDSA)
+        issued = authority.issue_cert(TLS_NAME, "127.0.0.1", key_type=trustme.KeyType.ECDSA)
         authority.cert_pem.write_to_path(self.authority)
         issued.cert_chain_pems[0].write_to_path(self.directory / CERTIFICATE)
         issued.private_key_pem.write_to_path(self.directory / KEY)
-
-    def start_load(
-        self, name: str, port: int, *, clients: int, think_s: float, preview: bool = False
-    ) -> Path:
-        if preview:
-            return super().start_load(name, port, clients=clients, think_s=think_s, preview=True)
-        results = self.directory / f"{name}.results"
-        self._start(
-            name,
-            *("benchmarks.tls_load", "--port", str(port), "--authority", str(self.authority)),
-            *("--results", str(results), "--clients", str(clients), "--think-s", str(think_s)),
-        )
-        return results
+        self.load_options = ["--authority", str(self.authority)]
 
     # Private
 

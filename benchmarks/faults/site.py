@@ -5,10 +5,8 @@ Whatever happens, nothing of it outlives the site. It must never decide what is 
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -75,10 +73,7 @@ class Site:
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
         with undisturbed():
-            for process in self._processes.values():
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            stage.kill_all(self._processes.values())
             if not self.keep:
                 shutil.rmtree(self.directory)
 

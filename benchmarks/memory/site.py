@@ -10,7 +10,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import ssl
 import subprocess
 import sys
@@ -27,7 +26,7 @@ import trustme
 import yaml
 
 from benchmarks.memory import crowd
-from bgproxy.demo.stage import undisturbed
+from bgproxy.demo.stage import kill_all, undisturbed
 
 READY_S: Final = 20.0
 CALL_S: Final = 5.0
@@ -182,10 +181,7 @@ class Site:
 
     def _close(self) -> None:
         with undisturbed():
-            for process in self._processes.values():
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            kill_all(self._processes.values())
             shutil.rmtree(self.directory)
 
     def _start(self, name: str, module: str, *arguments: str) -> None:

@@ -13,6 +13,7 @@ import contextlib
 import re
 import secrets
 import signal
+import ssl
 import sys
 import time
 from collections.abc import Callable
@@ -37,6 +38,7 @@ ROUND: Final = (
 )
 SMALL_BODY_BYTES: Final = 64
 LARGE_BODY_BYTES: Final = 4096  # every other POST
+TLS_NAME: Final = "app.example.com"
 _STATUS_LINE = re.compile(rb"HTTP/1\.1 [2-5][0-9]{2} ").match
 RECONNECT_S: Final = 0.05  # after a refused connection
 STOP_GRACE_S: Final = 5.0  # for answers that are outstanding when the load ends
@@ -84,7 +86,10 @@ def ask(kind: int, name: str, size_bytes: int) -> Asked:
 
 
 class Load:
-    """`clients` of them, on one kept-alive connection each. `sink` gets every request when it has ended."""
+    """`clients` of them, on one kept-alive connection each. `sink` gets every request when it has ended.
+
+    With `authority`, a file in PEM, they speak TLS, and at every connection `TLS_NAME` is verified.
+    """
 
     def __init__(
         self,
@@ -95,7 +100,9 @@ class Load:
         host: str = "127.0.0.1",
         think_s: float = 0.0,
         preview: bool = False,
+        authority: Path | None = None,
     ) -> None:
+        self.tls = None if authority is None else ssl.create_default_context(cafile=authority)
         self.host = host
         self.port = port
         self.sink = sink
@@ -220,8 +227,15 @@ class Client(asyncio.Protocol):
         self._started = time.monotonic()
 
     async def _connect(self) -> None:
+        load = self._load
         try:
-            await self._loop.create_connection(lambda: self, self._load.host, self._load.port)
+            await self._loop.create_connection(
+                lambda: self,
+                load.host,
+                load.port,
+                ssl=load.tls,
+                server_hostname=TLS_NAME if load.tls else None,
+            )
         except OSError:
             self._end(Outcome.REFUSED)
             self.wait(RECONNECT_S)
@@ -279,12 +293,14 @@ def _read_alone(data: bytes) -> Message | None:
     return answer
 
 
-async def run(file: TextIOWrapper, *, port: int, clients: int, think_s: float, preview: bool) -> None:
+async def run(
+    file: TextIOWrapper, *, port: int, clients: int, think_s: float, preview: bool, authority: Path | None
+) -> None:
     """Load until SIGTERM."""
     results = ResultWriter(file)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    load = Load(port, results.add, clients=clients, think_s=think_s, preview=preview)
+    load = Load(port, results.add, clients=clients, think_s=think_s, preview=preview, authority=authority)
     load.start()
     await stop.wait()
     await load.stop()
@@ -298,6 +314,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--think-s", type=float, default=0.0, help="pause between answer and next request")
     parser.add_argument("--preview", action="store_true", help="mark the requests as sent to a preview")
+    parser.add_argument("--authority", type=Path, help="speak TLS, and trust this authority (PEM)")
     given = parser.parse_args(arguments)
     with given.results.open("a") as file:
         uvloop.run(
@@ -307,6 +324,7 @@ def main(arguments: list[str] | None = None) -> int:
                 clients=given.clients,
                 think_s=given.think_s,
                 preview=given.preview,
+                authority=given.authority,
             )
         )
     return 0

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
@@ -77,6 +77,7 @@ class Stage:
         self.public, self.preview, self.admin, *app_ports = free_ports(3 + len(SIDES) * UPSTREAMS)
         names = [(side, number) for side in SIDES for number in range(1, UPSTREAMS + 1)]
         self.apps = {f"{side}-{number}": port for (side, number), port in zip(names, app_ports, strict=True)}
+        self.load_options: list[str] = []  # for clients of the public listener
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> Self:
@@ -86,11 +87,7 @@ class Stage:
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
         with undisturbed():
-            for process in self._processes.values():
-                # The whole group: what bgproxy forked must go too, also if bgproxy itself is gone.
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            kill_all(self._processes.values())
             if not self.keep:
                 shutil.rmtree(self.directory)
 
@@ -130,7 +127,7 @@ class Stage:
     ) -> Path:
         """Closed-loop clients; returns the file of their results."""
         results = self.directory / f"{name}.results"
-        options = ["--preview"] if preview else []
+        options = ["--preview"] if preview else self.load_options
         self._start(
             name,
             *("bgproxy.demo.load", "--port", str(port), "--results", str(results)),
@@ -216,6 +213,14 @@ def kill(pid: int) -> Crash:
         return Crash(sent, time.monotonic())
     finally:
         os.close(descriptor)
+
+
+def kill_all(leaders: Iterable[subprocess.Popen[bytes]]) -> None:
+    """SIGKILL for whole groups: what bgproxy forked must go too, also if bgproxy itself is gone."""
+    for process in leaders:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 @contextlib.contextmanager

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from benchmarks.tls_load import HOST, TlsLoad
 from bgproxy.demo.ledger import Outcome
+from bgproxy.demo.load import TLS_NAME, Load
 from tests.support.certificates import Authority
 from tests.support.running import PATIENCE_S
 from tests.support.scene import Scene, assert_nothing_lost, scene
@@ -35,7 +35,7 @@ def authority(tmp_path: Path) -> Authority:
 
 @contextlib.asynccontextmanager
 async def tls_scene(directory: Path, authority: Authority) -> AsyncIterator[Scene]:
-    certificate = asdict(authority.issues(HOST))
+    certificate = asdict(authority.issues(TLS_NAME))
     public = {"name": "public", "bind": "127.0.0.1:0", "tls": {"certificates": [certificate]}}
     async with scene(directory, listeners=[public]) as here:
         yield here
@@ -44,12 +44,12 @@ async def tls_scene(directory: Path, authority: Authority) -> AsyncIterator[Scen
 @contextlib.asynccontextmanager
 async def load(
     here: Scene, authority: Authority, *, clients: int = CLIENTS, think_s: float = 0.0
-) -> AsyncIterator[TlsLoad]:
+) -> AsyncIterator[Load]:
     """Kept-alive clients, half POST; the books are complete afterwards, but for the apps' journals."""
-    clients_of_it = TlsLoad(
+    clients_of_it = Load(
         port(here),
         lambda request: here.ledger.add([request]),
-        authority=authority.path,
+        authority=Path(authority.path),
         clients=clients,
         think_s=think_s,
     )
@@ -68,7 +68,7 @@ def port(here: Scene) -> int:
 async def serial_number(here: Scene, authority: Authority) -> str:
     """Of the certificate that a new client is shown, who trusts it."""
     context = ssl.create_default_context(cafile=authority.path)
-    _, writer = await asyncio.open_connection("127.0.0.1", port(here), ssl=context, server_hostname=HOST)
+    _, writer = await asyncio.open_connection("127.0.0.1", port(here), ssl=context, server_hostname=TLS_NAME)
     try:
         return str(writer.get_extra_info("peercert")["serialNumber"])
     finally:
@@ -104,9 +104,12 @@ async def test_certificates_replaced_under_load_are_noticed_by_new_connections_o
     async with tls_scene(tmp_path, authority) as here:
         shown = {await serial_number(here, authority)}
         async with load(here, authority, think_s=0.01) as clients:
+            async with asyncio.timeout(PATIENCE_S):
+                while not all(client._transport for client in clients._clients):
+                    await asyncio.sleep(0.01)
             transports = [client._transport for client in clients._clients]
             for _ in range(3):
-                authority.issues(HOST)
+                authority.issues(TLS_NAME)
                 await here.change()
                 shown.add(await until_shown(here, authority, shown))
                 await here.until_answered(CLIENTS)
