@@ -234,6 +234,7 @@ class Preamble(asyncio.Protocol):
         if secured is None or self.transport.is_closing():  # aborted, which is no error to `start_tls`
             self._leave()
             return
+        self.transport.resume_reading()
         self._hand_over(Secured(secured))
 
     def _feed_tls(self, context: HandshakeContext) -> None:
@@ -243,14 +244,16 @@ class Preamble(asyncio.Protocol):
         if self.transport.is_closing() or handshake is None:
             return
         handshake.on_refusal = self._refused
+        # What comes behind the handshake is for who takes over: who says that it is not read means the end, too.
+        handshake.on_success = self.transport.pause_reading
         tls = cast("asyncio.BufferedProtocol", self.transport.get_protocol())
+        narrow(self.transport)
         while data:
             buffer = cast("memoryview", tls.get_buffer(len(data)))
             size = min(len(buffer), len(data))
             buffer[:size] = data[:size]
             tls.buffer_updated(size)
             data = data[size:]
-        narrow(self.transport)
 
     def _refused(self, error: ssl.SSLError) -> None:
         """The alert is about to be written. A close right behind it would take it back, if there is more to read."""

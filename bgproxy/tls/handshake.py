@@ -16,11 +16,15 @@ from collections.abc import Callable, Iterator
 
 
 class Handshake(ssl.SSLObject):
-    """`on_refusal` is called once, before the alert is sent; what the peer sends from then on is dropped."""
+    """`on_refusal` is called once, before the alert is sent; what the peer sends from then on is dropped.
+
+    `on_success` is called at the end of a handshake that did not fail, before anything else is read.
+    """
 
     incoming: ssl.MemoryBIO
     outgoing: ssl.MemoryBIO
     on_refusal: Callable[[ssl.SSLError], None] | None = None
+    on_success: Callable[[], None] | None = None
     _is_refused = False
 
     def do_handshake(self) -> None:
@@ -39,7 +43,9 @@ class Handshake(ssl.SSLObject):
                 raise
             self._is_refused = True
             self._await_end()
-        self.on_refusal = None
+        if self.on_success is not None:
+            self.on_success()
+        self.on_refusal = self.on_success = None
         del self.incoming, self.outgoing
 
     def _await_end(self) -> None:
