@@ -38,6 +38,7 @@ SLOW_S: Final = 10.0
 
 CONNECTIONS: Final = 10_000
 TLS_CONNECTIONS: Final = 2_000
+CHURN: Final = 5_000
 REQUESTS: Final = 3_000
 
 
@@ -59,6 +60,8 @@ def run() -> dict[str, Any]:
         for connections, tls in ((CONNECTIONS, False), (TLS_CONNECTIONS, True))
         for asked in (True, False)
     ]
+    _tell("connections that end")
+    result["churn"] = [measure.churn(CHURN, tls=tls) for tls in (False, True)]
     _tell("a client among idle connections")
     result["disturbance"] = [
         measure.disturbance(connections, requests=REQUESTS) for connections in (2_000, CONNECTIONS)

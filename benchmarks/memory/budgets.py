@@ -10,6 +10,8 @@ MIB: Final = 1024 * 1024
 GROWTH_BYTES: Final = 64 * MIB
 # For an idle connection without TLS; with TLS, most of it is OpenSSL's.
 IDLE_BYTES: Final = 4 * 1024
+# For one that has ended.
+LEFT_BYTES: Final = 1024
 # The median latency of a client among idle ones, by that of one alone: what is more is no accident.
 DISTURBANCE: Final = 1.2
 
@@ -36,8 +38,20 @@ def broken(result: Json) -> list[str]:
             if not row["tls"] and row["bytes_each"] > IDLE_BYTES
         ),
         *(
+            f"{_tls(row)}a connection that has ended leaves {row['left_bytes_each']:,.0f} bytes, more than {LEFT_BYTES:,}"
+            for row in result["churn"]
+            if row["left_bytes_each"] > LEFT_BYTES
+        ),
+        *(
             f"among {row['connections']:,} idle connections, a request takes {row['ratio']:.2f} times as long"
             for row in result["disturbance"]
             if row["ratio"] > DISTURBANCE
         ),
     ]
+
+
+# Private
+
+
+def _tls(row: Json) -> str:
+    return "with TLS, " if row["tls"] else ""

@@ -19,6 +19,7 @@ from benchmarks.memory.transfers import RATE_BYTES_PER_S
 WARM_UP_TRANSFERS: Final = 2
 WARM_UP_BYTES: Final = 4 * 1024 * 1024
 WARM_UP_CLIENTS: Final = 100
+WARM_UP_CROWDS: Final = 10
 WARM_UP_REQUESTS: Final = 100
 LOOK_S: Final = 0.25
 PLAIN: Final = Setting()
@@ -94,6 +95,23 @@ def idle(connections: int, *, asked: bool, tls: bool = False) -> Json:
         "workers": workers,
         "bytes_each": (after - before) / connections,
     }
+
+
+def churn(connections: int, *, tls: bool) -> Json:
+    """What connections leave behind that had an answer and have ended, a hundred at a time."""
+    with Site(Setting(listener_tls=tls)) as site:
+
+        def come_and_go() -> None:
+            with Crowd(site.port, WARM_UP_CLIENTS, asked=True, tls=site.client_tls):
+                pass
+
+        for _ in range(WARM_UP_CROWDS):  # until malloc has found its size
+            come_and_go()
+        before = footprint.pss_bytes(site.worker_pids)
+        for _ in range(connections // WARM_UP_CLIENTS):
+            come_and_go()
+        after = footprint.pss_bytes(site.worker_pids)
+    return {"tls": tls, "connections": connections, "left_bytes_each": (after - before) / connections}
 
 
 def disturbance(connections: int, *, requests: int) -> Json:

@@ -52,6 +52,16 @@ def render(result: Json) -> str:
             ],
         ),
         "",
+        f"Promised of a connection that had a request and has ended: to leave no more than {budgets.LEFT_BYTES:,} bytes.",
+        "",
+        *table(
+            ["connections that have ended", "number", "left of each, bytes"],
+            [
+                ["TLS" if row["tls"] else "plain", f"{row['connections']:,}", f"{row['left_bytes_each']:,.0f}"]
+                for row in result["churn"]
+            ],
+        ),
+        "",
         "A client that asks again and again, alone and among others that do nothing, in turn; medians.",
         "",
         *table(

@@ -39,6 +39,7 @@ class Portions(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._protocol.connection_lost(exc)
+        del self._protocol  # uvloop's TLS keeps our methods, and we would keep it
 
     def pause_writing(self) -> None:
         self._protocol.pause_writing()

@@ -285,6 +285,7 @@ class Preamble(asyncio.Protocol):
                 client.refuse(self._refusal)
         elif data and not transport.is_closing():
             client.data_received(data)
+        del self.transport  # the other half of the circle
 
     def _leave(self) -> None:
         """The connection has come to nothing. May be called again."""

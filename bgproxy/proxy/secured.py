@@ -120,6 +120,7 @@ class _Narrow(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._tls.connection_lost(exc)
+        del self._tls  # uvloop keeps our methods, and in a circle
 
     def pause_writing(self) -> None:
         self._tls.pause_writing()

@@ -40,6 +40,12 @@ def test_an_idle_connection_costs_no_more_than_was_promised(*, asked: bool) -> N
     assert found["bytes_each"] <= budgets.IDLE_BYTES
 
 
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
+def test_connections_that_have_ended_leave_nothing(*, tls: bool) -> None:
+    found = measure.churn(2_000, tls=tls)
+    assert found["left_bytes_each"] < budgets.LEFT_BYTES
+
+
 def test_idle_connections_do_not_disturb_a_normal_request() -> None:
     found = measure.disturbance(CONNECTIONS, requests=1_000)
     assert found["ratio"] < budgets.DISTURBANCE

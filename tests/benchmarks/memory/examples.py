@@ -12,6 +12,7 @@ def a_result(
     whole: int = 200,
     idle_bytes: float = 2600,
     tls: bool = False,
+    left_bytes: float = 20,
     ratio: float = 1.01,
 ) -> dict[str, Any]:
     return {
@@ -33,5 +34,6 @@ def a_result(
             }
         ],
         "idle": [{"asked": True, "tls": tls, "connections": 10_000, "workers": 2, "bytes_each": idle_bytes}],
+        "churn": [{"tls": True, "connections": 5_000, "left_bytes_each": left_bytes}],
         "disturbance": [{"connections": 2_000, "alone_s": 100e-6, "among_s": 101e-6, "ratio": ratio}],
     }
