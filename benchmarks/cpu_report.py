@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from benchmarks import machine
-from benchmarks.rounds import REFERENCE
+from benchmarks import cpu_budgets, machine
+from benchmarks.cpu_budgets import AHEAD_OF, OURS, Verdict
+from benchmarks.rounds import REFERENCE, Round
 from benchmarks.scenarios import SCENARIOS
 
 # More than this of the proxies' core went to something else: the ratios hold, the rest is doubtful.
 NOISY: Final = 0.05
+NOTHING: Final = "-"
 
 Json = dict[str, Any]
 
 
 def render(result: Json) -> str:
     """The whole report of either kind."""
-    settings = result["settings"]
     is_scaling = result["kind"] == "workers"
     lines = [
-        "# Workers: what a second one brings" if is_scaling else "# CPU per request beside nginx",
+        "# Workers: what a second one brings" if is_scaling else "# CPU per request beside other proxies",
         "",
         machine.sentence(result),
         "",
-        _method(settings, is_scaling=is_scaling),
+        _method(result["settings"], is_scaling=is_scaling),
         "",
-        *(_scaling_table(result["summary"]) if is_scaling else _cpu_table(result["summary"])),
     ]
+    if is_scaling:
+        lines += _scaling_table(result["summary"])
+    else:
+        lines += [*_ratios(result), "", *_promises(result), "", *_details(result["summary"])]
     warnings = _warnings(result)
     if warnings:
         lines += ["", *(f"**{warning}**" for warning in warnings)]
@@ -65,36 +69,109 @@ def _method(settings: Json, *, is_scaling: bool) -> str:
     return (
         f"One worker on core {settings['proxy_cores'][0]}, load and backend on core "
         f"{settings['load_cores'][0]}; CPU time (user and system) of all processes of the proxy by completed "
-        f"requests. {rounds} Absolute figures depend on the machine, ratios within a run count."
+        f"requests. {rounds} Absolute figures depend on the machine, ratios within a run count. Latency is that of "
+        "a closed loop, in which a request waits for the ones before it; memory (Pss) is that of all "
+        "processes when the load has ended, whatever they went through before."
     )
 
 
-def _cpu_table(summary: Sequence[Json]) -> list[str]:
-    rows = []
-    for each in summary:
-        if each["proxy"] == REFERENCE:
-            continue
-        (reference,) = (
-            other
-            for other in summary
-            if other["proxy"] == REFERENCE and other["scenario"] == each["scenario"]
-        )
-        rows.append(
-            [
-                SCENARIOS[each["scenario"]].about,
-                _spread(reference["cpu_us"], "{:.1f}"),
-                _spread(each["cpu_us"], "{:.1f}"),
-                _spread(each["cpu_ratio"], "{:.2f}"),
-                f"{reference['requests_per_s']['median']:,.0f}",
-                f"{each['requests_per_s']['median']:,.0f}",
-                f"{each['throughput_ratio']['median']:.2f}",
-            ]
-        )
-    header = [
-        *("scenario", "nginx µs/request", "bgproxy µs/request", "ratio"),
-        *("nginx requests/s", "bgproxy requests/s", "ratio"),
+def _ratios(result: Json) -> list[str]:
+    """One row for each scenario, one column for each proxy."""
+    by_place = {(each["scenario"], each["proxy"]): each for each in result["summary"]}
+    proxies = list(dict.fromkeys(each["proxy"] for each in result["summary"]))
+    rows = [
+        [
+            SCENARIOS[scenario].about,
+            *(_ratio_cell(by_place.get((scenario, proxy)), proxy) for proxy in proxies),
+        ]
+        for scenario in dict.fromkeys(each["scenario"] for each in result["summary"])
     ]
-    return table(header, rows)
+    header = ["scenario", *(f"{proxy}, µs" if proxy == REFERENCE else proxy for proxy in proxies)]
+    lines = ["## All of it", "", "CPU time per request by nginx's (nginx itself in µs); less is better.", ""]
+    lines += table(header, rows)
+    if any("cpu_ratio" in each for each in result["summary"]):
+        lines += ["", "![CPU time per request by nginx's](cpu.png)"]
+    left_out = _left_out(result.get("left_out", {}))
+    return [*lines, "", *left_out] if left_out else lines
+
+
+def _ratio_cell(each: Json | None, proxy: str) -> str:
+    if each is None:
+        return NOTHING
+    failed = " (failures)" if each["failures"] else ""
+    if proxy == REFERENCE:
+        return f"{each['cpu_us']['median']:.1f}{failed}"
+    return f"{each['cpu_ratio']['median']:.2f}{failed}" if "cpu_ratio" in each else NOTHING
+
+
+def _left_out(left_out: dict[str, dict[str, str]]) -> list[str]:
+    lines = []
+    for proxy, scenarios in left_out.items():
+        for why in dict.fromkeys(scenarios.values()):
+            names = [name for name, each in scenarios.items() if each == why]
+            lines.append(f"- {proxy} is not in {_and(names)}: {why}.")
+    return lines
+
+
+def _promises(result: Json) -> list[str]:
+    """Every budget, kept or not, and by how much not."""
+    verdicts = cpu_budgets.judge([_round(each) for each in result["rounds"]])
+    if not verdicts:
+        return []
+    rows = [
+        [
+            SCENARIOS[verdict.scenario].about,
+            f"≤ {verdict.limit:.1f}",
+            _spread(verdict.found._asdict(), "{:.2f}"),
+            "reached" if verdict.is_kept else f"missed by {verdict.excess:.2g}",
+        ]
+        for verdict in verdicts
+        if verdict.other == REFERENCE
+    ]
+    lines = ["## Budgets", ""]
+    if rows:
+        lines += [*table([f"{OURS}'s CPU per request by nginx's", "budget", "found", "is"], rows), ""]
+    for other in AHEAD_OF:
+        mine = [verdict for verdict in verdicts if verdict.other == other]
+        if mine:
+            lines.append(f"- {_ahead(other, mine)}")
+    return lines
+
+
+def _ahead(other: str, verdicts: Sequence[Verdict]) -> str:
+    behind = [verdict for verdict in verdicts if not verdict.is_kept]
+    if not behind:
+        return f"Ahead of {other} in all {len(verdicts)} scenarios: reached."
+    which = _and([f"{verdict.scenario} ({verdict.found.median:.2f} of its CPU)" for verdict in behind])
+    return (
+        f"Ahead of {other} in {len(verdicts) - len(behind)} of {len(verdicts)} scenarios: missed in {which}."
+    )
+
+
+def _details(summary: Sequence[Json]) -> list[str]:
+    lines = ["## In detail"]
+    for scenario in dict.fromkeys(each["scenario"] for each in summary):
+        rows = [
+            [
+                each["proxy"],
+                _spread(each["cpu_us"], "{:.1f}"),
+                f"{each['worker_cpu_us']['median']:.1f}",
+                _spread(each["cpu_ratio"], "{:.2f}") if "cpu_ratio" in each else NOTHING,
+                _spread(each["requests_per_s"], "{:,.0f}"),
+                f"{each['p50_ms']['median']:.2f}",
+                f"{each['p99_ms']['median']:.2f}",
+                f"{each['pss_mib']['median']:.1f}",
+                f"{each['failures']:,} of {each['requests']:,}" if each["failures"] else "0",
+            ]
+            for each in summary
+            if each["scenario"] == scenario
+        ]
+        header = [
+            *("proxy", "CPU µs/request", "of it workers", "by nginx's", "requests/s"),
+            *("p50 ms", "p99 ms", "Pss MiB", "failed"),
+        ]
+        lines += ["", f"### {SCENARIOS[scenario].about} (`{scenario}`)", "", *table(header, rows)]
+    return lines
 
 
 def _scaling_table(summary: Sequence[Json]) -> list[str]:
@@ -120,7 +197,9 @@ def _scaling_table(summary: Sequence[Json]) -> list[str]:
 
 def _warnings(result: Json) -> list[str]:
     warnings = [
-        f"{each['failures']} requests of {each['proxy']} failed: its figures do not count."
+        f"{each['failures']:,} of {each['requests']:,} requests of {each['proxy']} failed"
+        + (f" in {each['scenario']}" if "scenario" in each else "")
+        + ": its figures there do not count."
         for each in result["summary"]
         if each["failures"]
     ]
@@ -130,6 +209,15 @@ def _warnings(result: Json) -> list[str]:
     return warnings
 
 
+def _round(stored: Json) -> Round:
+    return Round(**{**stored, "worker_cpu_s": tuple(stored["worker_cpu_s"])})
+
+
 def _spread(values: dict[str, float], form: str) -> str:
     middle, low, high = (form.format(values[name]) for name in ("median", "low", "high"))
     return f"{middle} ({low} to {high})"
+
+
+def _and(names: Iterable[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last

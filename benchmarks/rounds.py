@@ -1,6 +1,6 @@
 """Measured rounds as values, and what they add up to. Pure: it neither measures nor prints.
 
-Two proxies are compared within a round, in which the machine was in one mood; the median of those ratios is
+Proxies are compared within a round, in which the machine was in one mood; the median of those ratios is
 the result, not the ratio of two medians.
 """
 
@@ -13,6 +13,8 @@ from typing import Any, Final, NamedTuple
 
 REFERENCE: Final = "nginx"
 MICRO: Final = 1e6
+MILLI: Final = 1e3
+MIB: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +31,19 @@ class Round:
     cpu_s: float  # of the whole process tree
     worker_cpu_s: tuple[float, ...]  # of each worker
     others: float
+    p50_s: float
+    p99_s: float
+    pss_bytes: int  # of the whole process tree, when the load has ended
 
     @property
     def cpu_us(self) -> float:
         """CPU time of the tree per completed request."""
         return self.cpu_s * MICRO / self.requests
+
+    @property
+    def worker_cpu_us(self) -> float:
+        """What of it was spent by those that handle requests: the rest checks health, keeps books, supervises."""
+        return sum(self.worker_cpu_s) * MICRO / self.requests
 
     @property
     def requests_per_s(self) -> float:
@@ -84,10 +94,13 @@ def compare(rounds: Sequence[Round]) -> list[dict[str, Any]]:
                     "requests": sum(each.requests for each in mine),
                     "failures": sum(each.failures for each in mine),
                     "cpu_us": _spread(mine, lambda each: each.cpu_us),
+                    "worker_cpu_us": _spread(mine, lambda each: each.worker_cpu_us),
                     "requests_per_s": _spread(mine, lambda each: each.requests_per_s),
                     "busy_cores": _spread(mine, lambda each: each.busy_cores),
-                    "cpu_ratio": _ratio(mine, reference, lambda each: each.cpu_us),
-                    "throughput_ratio": _ratio(mine, reference, lambda each: each.requests_per_s),
+                    **_against(mine, reference),
+                    "p50_ms": _spread(mine, lambda each: each.p50_s * MILLI),
+                    "p99_ms": _spread(mine, lambda each: each.p99_s * MILLI),
+                    "pss_mib": _spread(mine, lambda each: each.pss_bytes / MIB),
                 }
             )
     return summary
@@ -125,6 +138,16 @@ def scale(rounds: Sequence[Round]) -> list[dict[str, Any]]:
 
 
 # Private
+
+
+def _against(mine: Sequence[Round], reference: Sequence[Round]) -> dict[str, Any]:
+    """Nothing where nginx was not measured in the same rounds."""
+    if not ratios(mine, reference, lambda each: each.cpu_us):
+        return {}
+    return {
+        "cpu_ratio": _ratio(mine, reference, lambda each: each.cpu_us),
+        "throughput_ratio": _ratio(mine, reference, lambda each: each.requests_per_s),
+    }
 
 
 def _spread(rounds: Sequence[Round], figure: Figure) -> dict[str, float]:

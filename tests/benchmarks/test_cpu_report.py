@@ -14,18 +14,65 @@ PAIRS = [
 ]
 
 
-def test_a_row_has_both_proxies_their_spreads_and_the_ratio() -> None:
-    report = cpu_report.render(a_result(PAIRS))
-    (row,) = (line for line in report.splitlines() if line.startswith("| small GET, kept-alive"))
-    cells = [cell.strip() for cell in row.strip("|").split("|")][1:]
-    assert cells == [
-        "11.0 (10.0 to 12.0)",
-        "9.6 (9.0 to 11.0)",
-        "0.90 (0.80 to 1.00)",
-        "10,000",
-        "10,000",
-        "1.00",
+def cells(report: str, beginning: str) -> list[list[str]]:
+    """The rows of all tables that begin so, without their first cell."""
+    rows = [line for line in report.splitlines() if line.startswith(f"| {beginning}")]
+    return [[cell.strip() for cell in row.strip("|").split("|")][1:] for row in rows]
+
+
+def test_the_first_table_has_a_row_for_each_scenario_and_a_column_for_each_proxy() -> None:
+    found = [
+        *PAIRS,
+        *(a_round(number, "envoy", cpu_us=22.0) for number in (1, 2, 3)),
+        a_round(1, "nginx", cpu_us=40.0, scenario="canary"),
+        a_round(1, cpu_us=44.0, scenario="canary"),
     ]
+    report = cpu_report.render(a_result(found))
+    assert cells(report, "scenario")[0] == ["nginx, µs", "bgproxy", "envoy"]
+    assert cells(report, "small GET, kept-alive")[0] == ["11.0", "0.90", "2.00"]
+    assert cells(report, "small GET, a canary")[0] == ["40.0", "1.10", "-"]
+
+
+def test_the_details_have_spreads_latency_and_memory() -> None:
+    report = cpu_report.render(a_result(PAIRS))
+    (ours,) = cells(report, "bgproxy ")
+    assert ours == [
+        "9.6 (9.0 to 11.0)",
+        "9.6",
+        "0.90 (0.80 to 1.00)",
+        "10,000 (10,000 to 10,000)",
+        "1.00",
+        "4.00",
+        "30.0",
+        "0",
+    ]
+
+
+def test_a_budget_is_reached_or_missed_by_so_much() -> None:
+    found = [
+        a_round(1, proxy, cpu_us=cpu_us, scenario=scenario)
+        for proxy, cpu_us, scenario in (
+            ("nginx", 10.0, "post"),
+            ("bgproxy", 11.3, "post"),
+            ("haproxy", 10.0, "post"),
+            ("nginx", 60.0, "large"),
+            ("bgproxy", 30.0, "large"),
+            ("haproxy", 33.0, "large"),
+        )
+    ]
+    found += [a_round(number, "nginx", scenario="post") for number in (2, 3)]
+    found += [a_round(number, cpu_us=11.3 * number, scenario="post") for number in (2, 3)]
+    report = cpu_report.render(a_result(found))
+    verdicts = [row[-1] for row in cells(report, "") if row[0].startswith("≤")]
+    assert verdicts == ["missed by 1.3", "reached"]
+    assert "Ahead of haproxy in 1 of 2 scenarios: missed in post (1.13 of its CPU)." in report
+    assert "envoy" not in report
+
+
+def test_who_is_left_out_is_told_with_why() -> None:
+    left_out = {"naive": {"canary": "it knows one upstream", "sticky": "it knows one upstream"}}
+    report = cpu_report.render({**a_result(PAIRS), "left_out": left_out})
+    assert "- naive is not in canary and sticky: it knows one upstream." in report
 
 
 def test_the_report_says_where_when_and_how_it_was_made() -> None:
@@ -38,7 +85,8 @@ def test_the_report_says_where_when_and_how_it_was_made() -> None:
 def test_a_clean_run_has_no_warning_and_failures_have_one() -> None:
     assert "**" not in cpu_report.render(a_result(PAIRS))
     report = cpu_report.render(a_result([*PAIRS, a_round(4, "nginx"), a_round(4, failures=7)]))
-    assert "**7 requests of bgproxy failed" in report
+    assert "**7 of 80,000 requests of bgproxy failed in small" in report
+    assert "(failures)" in report
 
 
 def test_a_noisy_machine_is_told() -> None:

@@ -60,3 +60,17 @@ def test_what_workers_cost_each_other_is_taken_from_what_they_bring() -> None:
     found = [a_round(1, cpu_us=10.0), a_round(1, workers=2, cpu_us=12.5)]
     _, two = rounds.scale(found)
     assert two["cpu_bound"]["median"] == pytest.approx(1.6)
+
+
+def test_latency_and_memory_are_summed_up_beside_the_cost() -> None:
+    (ours,) = rounds.compare([a_round()])
+    assert ours["p50_ms"]["median"] == pytest.approx(1.0)
+    assert ours["p99_ms"]["median"] == pytest.approx(4.0)
+    assert ours["pss_mib"]["median"] == pytest.approx(30.0)
+    assert ours["worker_cpu_us"]["median"] == pytest.approx(10.0)
+
+
+def test_without_nginx_in_the_run_there_are_figures_but_no_ratios() -> None:
+    (ours,) = rounds.compare([a_round()])
+    assert "cpu_ratio" not in ours
+    assert ours["cpu_us"]["median"] == pytest.approx(10.0)

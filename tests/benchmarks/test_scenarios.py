@@ -1,4 +1,4 @@
-from benchmarks.scenarios import BROWSER_HEADERS, SCENARIOS
+from benchmarks.scenarios import BROWSER_HEADERS, SCENARIOS, SERVICES, Setting, host
 
 
 def test_a_browser_sends_sixteen_headers_with_host() -> None:
@@ -7,6 +7,14 @@ def test_a_browser_sends_sixteen_headers_with_host() -> None:
     assert "host" not in names
 
 
-def test_only_the_scenario_of_new_connections_closes_them() -> None:
+def test_only_the_scenarios_of_new_connections_close_them() -> None:
     closing = [name for name, each in SCENARIOS.items() if "Connection: close" in each.headers]
-    assert closing == ["connect"]
+    assert closing == ["connect", "tls-connect"]
+
+
+def test_every_setting_is_measured_by_some_scenario() -> None:
+    assert {each.setting for each in SCENARIOS.values()} == set(Setting)
+
+
+def test_what_has_to_rotate_differs() -> None:
+    assert len({host(number) for number in range(SERVICES)}) == SERVICES
