@@ -1,0 +1,1 @@
+"""What bgproxy's CPU per request and memory do when everything around it grows."""

@@ -1,0 +1,1 @@
+"""Latency at a fixed rate, beside nginx and beside no proxy at all."""
