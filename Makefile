@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml bgproxy/__init__.py
 
-.PHONY: help demo test test-tools lint fuzz bench bench-workers bench-tools wire wire-tools faults memory zero-downtime locust clean
+.PHONY: help demo test test-tools lint fuzz bench bench-workers bench-tools latency growth wire wire-tools faults memory micro zero-downtime cutover locust clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -13,7 +13,7 @@ help: ## what there is to make
 demo: $(VENV)/run ## the story of a release, live: canary, cutover, rollback, crashes, and the proof that nothing was lost
 	$(BIN)/bgproxy demo
 
-test: $(VENV)/dev test-tools lint ## every check and every test (as root it installs curl and chromium)
+test: $(VENV)/dev test-tools lint ## every check and every test (as root it installs curl, chromium and valgrind)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/dev ## style and types
@@ -24,11 +24,17 @@ lint: $(VENV)/dev ## style and types
 fuzz: $(VENV)/fuzz ## any bytes at the parsers, judged by llhttp and h11 (FUZZ_RUNS=1000000 for each target)
 	$(BIN)/python -m fuzz
 
-bench: $(VENV)/bench bench-tools ## CPU per request beside nginx, in one run (as root it installs nginx and wrk)
+bench: $(VENV)/bench $(VENV)/wire bench-tools ## CPU per request beside nginx, HAProxy, Envoy, Caddy, Traefik and aiohttp, in one run (as root it installs the first two and wrk)
 	$(BIN)/python -m benchmarks.cpu
 
 bench-workers: $(VENV)/bench bench-tools ## the same with one and with two workers
 	$(BIN)/python -m benchmarks.cpu --workers
+
+latency: $(VENV)/bench bench-tools ## what bgproxy and nginx add to latency at a quarter, half and three quarters of what nginx can do
+	$(BIN)/python -m benchmarks.latency
+
+growth: $(VENV)/bench bench-tools ## CPU per request and memory with more connections, upstreams, services, bytes and workers
+	$(BIN)/python -m benchmarks.growth
 
 faults: $(VENV)/dev ## upstreams that fail in every way, under load: what clients notice, beside what a perfect proxy would show
 	$(BIN)/python -m benchmarks.faults
@@ -36,11 +42,17 @@ faults: $(VENV)/dev ## upstreams that fail in every way, under load: what client
 memory: $(VENV)/dev ## what slow readers, slow uploads and idle connections cost a worker in memory
 	$(BIN)/python -m benchmarks.memory
 
+micro: $(VENV)/dev test-tools ## instructions of each part of a request, beside those recorded (as root it installs valgrind)
+	$(BIN)/python -m benchmarks.micro
+
 zero-downtime: $(VENV)/bench ## cutovers under load, with a report and a plot in benchmarks/results (TLS=1: through TLS)
 	$(BIN)/python -m benchmarks.zero_downtime $(if $(TLS),--tls)
 
 locust: $(VENV)/bench ## the same with locust (TLS=1: through TLS)
 	$(BIN)/python -m benchmarks.locust_run $(if $(TLS),--tls)
+
+cutover: $(VENV)/bench $(VENV)/wire wire-tools ## a switch by bgproxy beside the peers' own ways (LONG=1: bgproxy alone, a million requests, against its budget)
+	$(BIN)/python -m benchmarks.cutover $(if $(LONG),--requests 1000000 --switches 100)
 
 wire: $(VENV)/wire wire-tools ## raw bytes at bgproxy, nginx, HAProxy, Envoy, Caddy and Traefik: who is right how often
 	$(BIN)/python -m benchmarks.wire
@@ -77,13 +89,13 @@ $(VENV)/wire: $(BIN)/python $(SOURCES)
 
 # Only root can install what is missing; others are told by the benchmark or the test what it needs.
 test-tools:
-	@if ! { command -v curl && command -v chromium; } >/dev/null && [ "$$(id -u)" = 0 ]; \
-	then apt-get update -qq && apt-get install -y -qq --no-install-recommends curl ca-certificates chromium; fi
+	@if ! { command -v curl && command -v chromium && command -v valgrind; } >/dev/null && [ "$$(id -u)" = 0 ]; \
+	then apt-get update -qq && apt-get install -y -qq --no-install-recommends curl ca-certificates chromium valgrind; fi
 
 bench-tools:
 	@PATH="$$PATH:/usr/sbin"; \
-	if ! { command -v nginx && command -v wrk && command -v taskset; } >/dev/null && [ "$$(id -u)" = 0 ]; \
-	then apt-get update -qq && apt-get install -y -qq nginx-light wrk util-linux; fi
+	if ! { command -v nginx && command -v haproxy && command -v wrk && command -v taskset; } >/dev/null && [ "$$(id -u)" = 0 ]; \
+	then apt-get update -qq && apt-get install -y -qq nginx-light haproxy wrk util-linux; fi
 
 wire-tools:
 	@PATH="$$PATH:/usr/sbin"; \

@@ -14,7 +14,10 @@ def test_a_result_within_all_budgets_breaks_no_promise() -> None:
         ({"growth_mib": 64.1}, "chunked: 64.1 MiB is more than 64"),
         ({"whole": 199}, "chunked: 1 of 200 transfers failed: Broken: HTTP/1.1 502 Bad Gateway"),
         ({"idle_bytes": 4097}, "an idle connection costs 4,097 bytes, more than 4,096"),
-        ({"left_bytes": 27_000}, "with TLS, a connection that has ended leaves 27,000 bytes, more than 1,024"),
+        (
+            {"left_bytes": 27_000},
+            "with TLS, a connection that has ended leaves 27,000 bytes, more than 1,024",
+        ),
         ({"ratio": 1.6}, "among 2,000 idle connections, a request takes 1.60 times as long"),
     ],
 )
