@@ -57,7 +57,11 @@ def render(result: Json) -> str:
         *table(
             ["connections that have ended", "number", "left of each, bytes"],
             [
-                ["TLS" if row["tls"] else "plain", f"{row['connections']:,}", f"{row['left_bytes_each']:,.0f}"]
+                [
+                    "TLS" if row["tls"] else "plain",
+                    f"{row['connections']:,}",
+                    f"{row['left_bytes_each']:,.0f}",
+                ]
                 for row in result["churn"]
             ],
         ),
