@@ -6,13 +6,12 @@ Never reads or writes a byte.
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
 from abc import ABC, abstractmethod
 from math import inf
 from typing import TYPE_CHECKING, Final, cast
 
 from bgproxy.errors import ProxyError
+from bgproxy.proxy.reset import end_with_reset
 from bgproxy.shared_memory.counters import ACCEPTED, CONNECTIONS
 
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 Address = tuple[bytes, int]  # as text, without brackets, and the port; on a unix socket `unix:` and 0
 
 UNIX_PEER: Final = b"unix:"
-_NO_LINGER: Final = struct.pack("ii", 1, 0)  # for SO_LINGER: a close sends a reset
 
 
 class ClientConnection(asyncio.Protocol, ABC):
@@ -78,7 +76,7 @@ class ClientConnection(asyncio.Protocol, ABC):
         """
         sock = None if self.transport.is_closing() else self.transport.get_extra_info("socket")
         if sock is not None:  # else the connection below TLS has just gone
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+            end_with_reset(sock)
         self.transport.abort()
 
     # asyncio.Protocol

@@ -23,6 +23,8 @@ KEEPALIVE_INTERVAL_S: Final = 15
 KEEPALIVE_PROBES: Final = 4
 # How long a side may take to read what was written to it before its upgraded connection ended.
 TUNNEL_FLUSH_S: Final = 30.0
+# How often it is looked whether what a reset would take back has been sent.
+UNSENT_LOOK_S: Final = 0.005
 # Descriptors that are left for what is neither a client's nor an upstream's connection.
 DESCRIPTORS_RESERVED: Final = 32
 # Copies of requests to idle pools that a worker has under way at once; further ones are left out.

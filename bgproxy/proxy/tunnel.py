@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import struct
 from math import inf
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from bgproxy.proxy import limits
+from bgproxy.proxy.reset import close_with_reset
 from bgproxy.proxy.websocket import GOING_AWAY, FrameFollower, close_frame
 from bgproxy.shared_memory.counters import TUNNELS
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 WEBSOCKET_FRAME_S: Final = 1.0
 WEBSOCKET_CLOSE_S: Final = 1.0
 
-_NO_LINGER: Final = struct.pack("ii", 1, 0)  # for SO_LINGER: a close sends a reset
 _HEAD_END: Final = b"\r\n\r\n"
 
 
@@ -134,7 +133,7 @@ class Tunnel:
 
     def client_gone(self) -> None:
         if self._frames is None or not self._frames.from_client.ended:
-            _close_with_reset(self._connection.transport)
+            close_with_reset(self.downstream.plane.loop, self._connection.transport)
         self._close()
 
     def client_full(self) -> None:
@@ -176,7 +175,7 @@ class Tunnel:
 
     def upstream_gone(self, error: Exception | None) -> None:  # noqa: ARG002 - any reason ends it
         if self._frames is None or not self._frames.from_upstream.ended:
-            _close_with_reset(self.downstream.transport)
+            close_with_reset(self.downstream.plane.loop, self.downstream.transport)
         self._close()
 
     def upstream_full(self) -> None:
@@ -243,18 +242,6 @@ def _was_reset(transport: asyncio.Transport) -> bool:
     """True if a reset came behind the end. It is seen now or never: nobody listens to a side that has ended."""
     sock = transport.get_extra_info("socket")
     return sock is not None and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
-
-
-def _close_with_reset(transport: asyncio.Transport) -> None:
-    """Closes a side so that it learns of an abort, with what was written before if that is possible."""
-    sock = transport.get_extra_info("socket")
-    if sock is None:
-        return  # below TLS it is gone too, which is about to be said
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-    if transport.can_write_eof():
-        transport.close()
-    else:
-        transport.abort()  # TLS would say goodbye
 
 
 def _find_out_when_it_vanishes(transport: asyncio.Transport) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,17 +16,28 @@ import pytest
 
 from bgproxy import model
 from bgproxy.model import Health, Maintenance, Timeouts
+from bgproxy.proxy import limits
 from bgproxy.proxy.access_log import AccessLog
+from bgproxy.proxy.stream import Relay
 from tests.proxy.conftest import Converse
 from tests.proxy.streams import converse_over_tcp, relayed
 from tests.support.conversation import Conversation
 
 SIDES = pytest.mark.parametrize("side", ["client", "upstream"])
+# More than a peer's window has room for that does not read, and less than the kernel takes to send it later.
+PIECE = b"0123456789abcdef" * 16384
 MUCH = b"0123456789abcdef" * 65536 * 50
 
 
 async def until_over(talk: Conversation) -> None:
     await talk.until(lambda: talk.tunnels == 0, "the connection is over")
+
+
+def carried_bytes(talk: Conversation) -> int:
+    """Of the only connection that there is: what has been read of one side and given to the other one's transport."""
+    (relay,) = talk.plane.tunnels
+    assert isinstance(relay, Relay)
+    return relay._received_bytes + relay._sent_bytes
 
 
 async def test_bytes_pass_both_ways_whatever_they_are(converse: Converse) -> None:
@@ -94,6 +106,33 @@ async def test_an_abort_is_an_abort_for_the_other(converse: Converse, side: str)
     leaving.aborts()
     assert await staying.gets_abort() == b""
     await until_over(talk)
+
+
+@SIDES
+async def test_an_abort_takes_nothing_back_that_was_sent_before(converse: Converse, side: str) -> None:
+    """Not even what the other side's window has no room for; only then is it a reset."""
+    talk = await converse_over_tcp(converse)
+    leaving, staying = (await relayed(talk)).of(side)
+    await leaving.sends(PIECE)
+    await talk.until(lambda: carried_bytes(talk) == len(PIECE), "all of it is relayed")
+    leaving.aborts()
+    await until_over(talk)
+    await talk.sweeps()
+    assert await staying.gets_abort() == PIECE
+
+
+@SIDES
+async def test_an_abort_waits_for_nobody_for_ever(
+    converse: Converse, monkeypatch: pytest.MonkeyPatch, side: str
+) -> None:
+    monkeypatch.setattr(limits, "TUNNEL_FLUSH_S", 0.1)
+    talk = await converse_over_tcp(converse)
+    leaving, staying = (await relayed(talk)).of(side)
+    await leaving.sends(PIECE)
+    await talk.until(lambda: carried_bytes(talk) == len(PIECE), "all of it is relayed")
+    leaving.aborts()
+    await talk.until(lambda: staying.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), "it is told")
+    assert len(await staying.gets_cut_off()) < len(PIECE)
 
 
 @SIDES

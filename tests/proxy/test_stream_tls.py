@@ -24,8 +24,7 @@ from tests.support.conversation import Conversation
 from tests.support.peers import PATIENCE_S
 
 MUCH = b"0123456789abcdef" * 65536
-# More than is read at once, and what a peer that has not read yet takes: a reset loses what still waits to be sent.
-PIECE = MUCH[: 56 * 1024]
+PIECE = MUCH[: 100 * 1024]
 # How HTTP/2 begins on either side (RFC 9113 section 3.4): the preface, and frames of settings.
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"
 SETTINGS = b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64"
