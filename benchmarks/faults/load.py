@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import signal
 import sys
 from io import TextIOWrapper
@@ -15,7 +14,6 @@ from pathlib import Path
 
 import uvloop
 
-from bgproxy.demo.ledger import Request
 from bgproxy.demo.load import Load
 from bgproxy.demo.results import ResultWriter
 
@@ -24,23 +22,13 @@ async def run(
     file: TextIOWrapper, *, port: int, clients: int, requests: int, seconds: float, think_s: float
 ) -> None:
     results = ResultWriter(file)
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    left = requests
-
-    def add(request: Request) -> None:
-        nonlocal left
-        results.add(request)
-        left -= 1
-        if left < load.outstanding:  # which still counts this one
-            load.stopping = True  # at once: nobody begins another one
-            stop.set()
-
-    load = Load(port, add, clients=clients, think_s=think_s)
+    load = Load(port, results.add, clients=clients, think_s=think_s, requests=requests)
     load.start()
-    with contextlib.suppress(TimeoutError):  # what is outstanding by then will be seen to be unanswered
-        await asyncio.wait_for(stop.wait(), seconds)
-    await load.stop()
+    waiting = asyncio.ensure_future(load.quiet.wait())
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, waiting.cancel)
+    await asyncio.wait([waiting], timeout=seconds)
+    waiting.cancel()
+    await load.stop()  # what is outstanding by now will be seen to be unanswered
     results.flush()
 
 

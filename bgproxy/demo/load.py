@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import math
 import re
 import secrets
 import signal
@@ -88,6 +89,7 @@ def ask(kind: int, name: str, size_bytes: int) -> Asked:
 class Load:
     """`clients` of them, on one kept-alive connection each. `sink` gets every request when it has ended.
 
+    After so many `requests` none begins another one; `quiet` is set when none is outstanding any more.
     With `authority`, a file in PEM, they speak TLS, and at every connection `TLS_NAME` is verified.
     """
 
@@ -101,6 +103,7 @@ class Load:
         think_s: float = 0.0,
         preview: bool = False,
         authority: Path | None = None,
+        requests: float = math.inf,
     ) -> None:
         self.tls = None if authority is None else ssl.create_default_context(cafile=authority)
         self.host = host
@@ -108,6 +111,7 @@ class Load:
         self.sink = sink
         self.think_s = think_s
         self.preview = preview
+        self.left = requests
         self.stopping = False
         self.outstanding = 0
         self.quiet = asyncio.Event()
@@ -223,8 +227,12 @@ class Client(asyncio.Protocol):
         size_bytes = LARGE_BODY_BYTES if self._count % 2 else SMALL_BODY_BYTES
         name = f"{self._name}-{self._count}"
         self._asked = ask(ROUND[self._turn % len(ROUND)], name, size_bytes)
-        self._load.outstanding += 1
         self._started = time.monotonic()
+        load = self._load
+        load.outstanding += 1
+        load.left -= 1
+        if load.left <= 0:
+            load.stopping = True
 
     async def _connect(self) -> None:
         load = self._load
