@@ -196,7 +196,9 @@ async def test_a_connection_that_ends_between_two_requests_fails_neither(serve: 
     assert server.connections >= 2
 
 
-async def test_clients_that_lose_their_connections_make_no_more_requests_than_they_shall(serve: Serve) -> None:
+async def test_clients_that_lose_their_connections_make_no_more_requests_than_they_shall(
+    serve: Serve,
+) -> None:
     for requests in range(20, 40):
         seen: list[Request] = []
         load = Load(await serve(Answers(then="reset")), seen.append, clients=20, requests=requests)
