@@ -44,11 +44,11 @@ class RequestHead:
     """One request's head. Immutable, as `Fields` is.
 
     `raw` is the whole head as received and `size` its length; `target` is in origin or asterisk form.
-    `keeps` is whether the client wants to keep the connection, `plain` whether, besides, it speaks HTTP/1.1
+    `has_body` is whether anything follows that is the request's, `keeps` whether the client wants to keep the connection, `plain` whether, besides, it speaks HTTP/1.1
     and takes a response body, so that most responses can be passed on to it as they are.
     """
 
-    __slots__ = ("fields", "host", "keeps", "method", "minor", "plain", "raw", "size", "target")
+    __slots__ = ("fields", "has_body", "host", "keeps", "method", "minor", "plain", "raw", "size", "target")
 
     def __init__(
         self, raw: bytes, method: bytes, target: bytes, minor: int, host: bytes, fields: Fields
@@ -60,6 +60,7 @@ class RequestHead:
         self.minor = minor
         self.host = host
         self.fields = fields
+        self.has_body = bool(fields.content_length) or fields.chunked
         self.keeps = not fields.close and (minor == 1 or fields.keep_alive)
         self.plain = self.keeps and minor == 1 and method != b"HEAD"
 

@@ -26,20 +26,21 @@ def count(exchange: Exchange, status_class: int, *, observed: bool = False) -> N
     duration_us = (perf_counter_ns() - exchange.started_ns) // 1000
     cells[DURATION_US] += duration_us
     cells[HISTOGRAM + bisect_left(LATENCY_BOUNDS_US, duration_us)] += 1
+    plane = exchange.downstream.plane
     if upstream.observe is not None and status_class and not observed:
-        upstream.observe(status_class == 5, duration_us, exchange.downstream.plane.now)
-    release(exchange, upstream)
+        upstream.observe(status_class == 5, duration_us, plane.now)
+    # As `release` does, and spares every request a call.
+    upstream.in_flight = in_flight = upstream.in_flight - 1
+    cells[IN_FLIGHT] = in_flight
+    if plane.queued or (plane.awaited and not in_flight):
+        _tell_release(exchange, in_flight)
 
 
 def release(exchange: Exchange, upstream: LiveUpstream) -> None:
     """The upstream has one request less."""
-    plane = exchange.downstream.plane
     upstream.in_flight = in_flight = upstream.in_flight - 1
     upstream.cells[IN_FLIGHT] = in_flight
-    if plane.queued:
-        plane.queue.serve(exchange.service, exchange.pool)
-    if in_flight == 0 and plane.awaited:
-        plane.notify()
+    _tell_release(exchange, in_flight)
 
 
 def blame(exchange: Exchange, failure: int) -> None:
@@ -62,3 +63,14 @@ def log(exchange: Exchange, status: int, outcome: Outcome, response_bytes: int =
     access_log = exchange.downstream.plane.access_log
     if access_log is not None:
         note(access_log, exchange, status, outcome, response_bytes)
+
+
+# Private
+
+
+def _tell_release(exchange: Exchange, in_flight: int) -> None:
+    plane = exchange.downstream.plane
+    if plane.queued:
+        plane.queue.serve(exchange.service, exchange.pool)
+    if in_flight == 0 and plane.awaited:
+        plane.notify()

@@ -27,6 +27,7 @@ from bgproxy.shared_memory import snapshot
 from bgproxy.shared_memory.counters import (
     CONNECTIONS,
     DRAINING,
+    IDLE,
     SEEN,
     STATE,
     UNROUTED_SLOT,
@@ -174,6 +175,7 @@ class DataPlane:
         for upstream in self.table.upstreams.values():
             if upstream.idle and upstream.idle[0].idle_until < now:
                 keepalive.close_idle(upstream, now)
+            upstream.cells[IDLE] = len(upstream.idle)
         for pool in tuple(self.table.restless):
             pool.tick(now)
         if self.queued:

@@ -210,38 +210,47 @@ class Downstream(ClientConnection):
 
     def _begin(self, data: bytes, received: bytes = b"") -> None:
         """`data` is what was `received` without the empty line in front of it, if there was one."""
-        settings = self.origin.settings
-        try:
-            head = parse_request(data, self._head or self.origin.head, settings.head)
-        except ProxyError as error:
-            rest = skip_empty_line(data)
-            if rest is data or rest[:2] == b"\r\n":
-                self.refuse(error)
-            else:
-                self._begin(rest, data)
-            return
-        if head is None:
-            if self._eof:
-                self.transport.close()
+        head = self._head
+        if head is None or not data.startswith(head.raw):  # the last one again?
+            head = self._read_head(data, received)
+            if head is None:
                 return
-            if not self._begun:
-                # Once: whoever sends an empty line now and then must not have more time for it.
-                self._begun = True
-                self.deadline = self.plane.now + self.plane.request_head_s
-            self._buffer = received or data
-            return
         self._buffer = b""
         self._begun = False
-        if head is not self._head:
-            self._prepare(head)
-            if head.method in HOP_COUNTED and not self._count_hop(head):
-                return
         identity = self._identity
         exchange = Exchange(self, head, b"\r\n" if identity is None else identity())
         self.user = exchange
         exchange.start(data)
         if head.size > limits.MEMO_BYTES:
             self._head, self._told, self.outgoing = None, b"", b""
+
+    def _read_head(self, data: bytes, received: bytes) -> RequestHead | None:
+        """The head of a request that is not the last one again; None if there is none to go on with."""
+        try:
+            head = parse_request(data, self._head or self.origin.head, self.origin.settings.head)
+        except ProxyError as error:
+            rest = skip_empty_line(data)
+            if rest is data or rest[:2] == b"\r\n":
+                self.refuse(error)
+            else:
+                self._begin(rest, data)
+            return None
+        if head is None:
+            if self._eof:
+                self.transport.close()
+                return None
+            if not self._begun:
+                # Once: whoever sends an empty line now and then must not have more time for it.
+                self._begun = True
+                self.deadline = self.plane.now + self.plane.request_head_s
+            self._buffer = received or data
+            return None
+        self._prepare(head)
+        if head.method in HOP_COUNTED and not self._count_hop(head):
+            self._buffer = b""
+            self._begun = False
+            return None
+        return head
 
     def _prepare(self, head: RequestHead) -> None:
         """Makes what goes upstream of a head that is not the last one's."""

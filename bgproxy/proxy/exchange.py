@@ -102,9 +102,8 @@ class Exchange:
     def start(self, data: bytes) -> None:
         """Takes the request from `data`, which begins with its head, and sends it on its way."""
         head, outgoing = self.head, self.downstream.outgoing + self.tail
-        fields = head.fields
-        if fields.content_length or fields.chunked:
-            self.body = RequestBody(fields)
+        if head.has_body:
+            self.body = RequestBody(head.fields)
             try:
                 outgoing += self._take_body(data[head.size :])
             except ProxyError as error:
@@ -131,7 +130,7 @@ class Exchange:
         self.service = service
         if service.special and not admission.admits(self, service, preview=preview):
             return
-        pool, self._cookie = service.preview() if preview else service.split(head)
+        pool, self._cookie = service.preview() if preview else service.undivided or service.split(head)
         self.pool = pool
         service.retry_budget.requests += 1
         if service.timeouts.total_s != inf and self.total_until == inf:
@@ -180,7 +179,8 @@ class Exchange:
                 self.outgoing = self.outgoing + data if kept <= self.service.retries.body_bytes else None
             connection.transport.write(data)
             if self.response is None:
-                self._arm_request()
+                timeouts = self.service.timeouts
+                self._arm(timeouts.response_head_s if self.body is None else timeouts.request_body_s)
         elif self.outgoing is not None:
             self.outgoing += data
             if self.body is not None and len(self.outgoing) > self.service.retries.body_bytes:
@@ -239,33 +239,12 @@ class Exchange:
             self.partial = b""
         upstream = self.upstream
         assert upstream is not None  # noqa: S101 - bytes come from the one that was chosen
-        while True:
-            try:
-                head = parse_response(data, upstream.response_memo)
-            except ProxyError:
-                failure.attempt_failed(self, INVALID)
-                return
+        head = upstream.response_memo
+        if head is None or not data.startswith(head.raw):  # the last one again?
+            head = self._read_head(upstream, data)
             if head is None:
-                self.partial = data
                 return
-            if head.status >= 200 or head.status == 101:
-                break
-            self.informational += 1
-            if self.informational > http_limits.INFORMATIONAL_RESPONSES:
-                failure.attempt_failed(self, INVALID)
-                return
-            if self.head.minor:
-                self.downstream.transport.write(rewrite.response_head(head, coding=Coding.REMOVED))
-            data = data[head.size :]
-            if not data:
-                return
-        if head is not upstream.response_memo:
-            head.add_date(self.downstream.plane.date)
-            upstream.response_memo = head
-            upstream.keep_alive_s = head.fields.keep_alive_s
-        if head.status == 101:
-            self._switch_protocols(head, data)
-        elif (
+        if (
             head.length == len(data) - head.size
             and self.head.plain
             and self.body is None
@@ -275,6 +254,8 @@ class Exchange:
             and not self.downstream.plane.draining
         ):
             self._respond_at_once(head, data)
+        elif head.status == 101:
+            self._switch_protocols(head, data)
         else:
             self._respond(head, data)
 
@@ -310,38 +291,26 @@ class Exchange:
         self.upstream = upstream
         self.attempts += 1
         self.under_way = True
-        connection = (
-            keepalive.take(
-                upstream,
-                self.downstream.plane.now,
-                replayable=not self.tried and self.head.method in IDEMPOTENT,
-            )
-            if upstream.idle
-            else None
-        )
-        if connection is None:
-            self.connecting = True
-            self.connect_ns = perf_counter_ns()
-            self._arm(self.service.timeouts.connect_s)
-            self.downstream.plane.connector.connect(upstream, self, self.service, self.downstream)
-            return
-        connection.user = self
-        self.connection = connection
-        self._write_request(connection)
+        if upstream.idle:
+            replayable = self.head.method in IDEMPOTENT and not self.tried
+            connection = keepalive.take(upstream, self.downstream.plane.now, replayable=replayable)
+            if connection is not None:
+                connection.user = self
+                self.connection = connection
+                self._write_request(connection)
+                return
+        self.connecting = True
+        self.connect_ns = perf_counter_ns()
+        self._arm(self.service.timeouts.connect_s)
+        self.downstream.plane.connector.connect(upstream, self, self.service, self.downstream)
 
     def _write_request(self, connection: UpstreamConnection) -> None:
-        outgoing = self.outgoing
+        outgoing, service = self.outgoing, self.service
         assert outgoing is not None  # noqa: S101 - it is dropped only once it was written
         connection.transport.write(outgoing)
-        if len(outgoing) > self.service.retries.body_bytes:
+        if len(outgoing) > service.retries.body_bytes:
             self.outgoing = None
-        self._arm_request()
-
-    def _arm_request(self) -> None:
-        timeouts, downstream = self.service.timeouts, self.downstream
-        seconds = timeouts.response_head_s if self.body is None else timeouts.request_body_s
-        until = downstream.plane.now + seconds
-        downstream.deadline = until if until < self.total_until else self.total_until
+        self._arm(service.timeouts.response_head_s if self.body is None else service.timeouts.request_body_s)
 
     def _arm(self, seconds: float) -> None:
         downstream = self.downstream
@@ -376,6 +345,35 @@ class Exchange:
         return data
 
     # Private: the response
+
+    def _read_head(self, upstream: LiveUpstream, data: bytes) -> ResponseHead | None:
+        """The head of a response that is not the last one again; None if there is none to go on with."""
+        try:
+            head = parse_response(data, upstream.response_memo)
+        except ProxyError:
+            failure.attempt_failed(self, INVALID)
+            return None
+        if head is None:
+            self.partial = data
+            return None
+        if head.status < 200 and head.status != 101:
+            self._inform(head, data[head.size :])
+            return None
+        head.add_date(self.downstream.plane.date)
+        upstream.response_memo = head
+        upstream.keep_alive_s = head.fields.keep_alive_s
+        return head
+
+    def _inform(self, head: ResponseHead, rest: bytes) -> None:
+        """Passes on a 1xx; `rest` came behind it."""
+        self.informational += 1
+        if self.informational > http_limits.INFORMATIONAL_RESPONSES:
+            failure.attempt_failed(self, INVALID)
+            return
+        if self.head.minor:
+            self.downstream.transport.write(rewrite.response_head(head, coding=Coding.REMOVED))
+        if rest:
+            self.upstream_data(rest)
 
     def _respond_at_once(self, head: ResponseHead, data: bytes) -> None:
         """Nearly every response: all of it is here, and nothing about it has to change."""

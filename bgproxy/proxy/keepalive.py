@@ -24,7 +24,6 @@ def take(upstream: LiveUpstream, now: float, *, replayable: bool) -> UpstreamCon
     idle: list[UpstreamConnection] = upstream.idle
     while idle:
         connection = idle.pop()
-        upstream.cells[IDLE] = len(idle)
         if connection.idle_until > now and (replayable or not connection.has_news()):
             return connection
         connection.close()
@@ -40,10 +39,9 @@ def put(connection: UpstreamConnection, now: float, settings: Keepalive) -> None
         until = _shorter(until, connection, now, settings)
     if upstream.retired or connection.paused or len(idle) >= settings.connections or until <= now:
         connection.close()
-        return
-    connection.idle_until = until
-    idle.append(connection)
-    upstream.cells[IDLE] = len(idle)
+    else:
+        connection.idle_until = until
+        idle.append(connection)
 
 
 def forget(connection: UpstreamConnection) -> None:

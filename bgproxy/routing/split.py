@@ -60,6 +60,7 @@ class LiveService:
         "special",
         "split",
         "timeouts",
+        "undivided",
         "view",
     )
 
@@ -114,6 +115,8 @@ class LiveService:
         self.preview_secret = secret.encode()
         self._compile_policy(view, before)
         self.split = self._compile_split()
+        # What `split` gives every request, if it does.
+        self.undivided: Choice | None = self._active if self.split == self._split_active else None
 
     def preview(self) -> Choice:
         """The idle pool, whatever the canary says: for preview listeners and hosts."""

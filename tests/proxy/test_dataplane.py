@@ -82,7 +82,7 @@ async def test_the_idle_connections_of_a_draining_pool_are_closed(converse: Conv
     talk.switch(drain_until=FAR)
     talk.wake()
     await talk.blue[0].peers[0].gets_end()
-    assert talk.totals(talk.blue[0]).idle == 0
+    assert talk.kept(talk.blue[0]) == 0
 
 
 async def test_what_the_worker_obeys_can_be_seen_and_is_announced(converse: Converse) -> None:

@@ -362,7 +362,7 @@ async def test_nothing_is_done_about_what_comes_behind_the_last_request(converse
     await client.gets(answer("a" * 80_000, "Connection: close"))
     await client.gets_end()
     assert upstream.has_nothing()
-    assert talk.totals(talk.blue[0]).idle == 1
+    assert talk.kept(talk.blue[0]) == 1
 
 
 async def test_a_client_beyond_what_there_are_descriptors_for_is_told_so(converse: Converse) -> None:

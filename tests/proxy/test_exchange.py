@@ -180,7 +180,7 @@ async def test_a_client_that_asks_for_it_is_told_of_the_close_and_closed(convers
     await upstream.sends(answer("bye"))
     await client.gets(answer("bye", "Connection: close"))
     await client.gets_end()
-    await talk.until(lambda: talk.totals(talk.blue[0]).idle == 1, "the upstream's connection is kept")
+    await talk.until(lambda: talk.kept(talk.blue[0]) == 1, "the upstream's connection is kept")
 
 
 @pytest.mark.parametrize(

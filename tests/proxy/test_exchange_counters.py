@@ -88,10 +88,10 @@ async def test_the_idle_gauge_follows_the_keepalive_cache(converse: Converse) ->
         await client.sends(get())
         upstream = upstream or await talk.blue[0].accepts()
         await upstream.gets(forwarded(get()))
-        assert talk.totals(talk.blue[0]).idle == 0
+        await talk.until(lambda: talk.totals(talk.blue[0]).idle == 0, "the gauge has been told")
         await upstream.sends(answer())
         await client.gets(answer())
-        assert talk.totals(talk.blue[0]).idle == 1
+        await talk.until(lambda: talk.totals(talk.blue[0]).idle == 1, "the gauge has been told")
     assert upstream is not None
     upstream.closes()
     await talk.until(lambda: talk.totals(talk.blue[0]).idle == 0, "the end is noticed")

@@ -85,7 +85,7 @@ async def test_an_answer_before_the_whole_upload_was_read_ends_both_connections(
     await upstream.gets_cut_off()
     await asyncio.gather(pouring, return_exceptions=True)
     await client.gets_cut_off()
-    assert talk.totals(talk.blue[0]).idle == 0
+    assert talk.kept(talk.blue[0]) == 0
 
 
 async def stuck_upload(talk: Conversation) -> tuple[Peer, Peer]:
@@ -125,7 +125,7 @@ async def test_an_answer_that_comes_with_an_upload_stuck_ends_both_connections(c
     await client.gets(answer("enough", "Connection: close"))
     await client.gets_end()
     await upstream.gets_cut_off()
-    assert talk.totals(talk.blue[0]).idle == 0
+    assert talk.kept(talk.blue[0]) == 0
 
 
 async def test_a_large_upload_that_comes_while_connecting_leaves_the_connection_usable(
@@ -236,7 +236,7 @@ async def test_a_client_that_leaves_in_mid_response_stops_it(converse: Converse)
     await client.gets("HTTP/1.1 200 OK\nContent-Length: 9\n\nabc")
     client.aborts()
     assert await upstream.gets_cut_off() == b""
-    assert talk.totals(talk.blue[0]).idle == 0
+    assert talk.kept(talk.blue[0]) == 0
 
 
 async def test_a_client_that_leaves_while_connecting_costs_the_upstream_nothing(

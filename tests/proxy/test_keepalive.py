@@ -24,7 +24,7 @@ async def test_a_connection_serves_one_client_after_the_other(converse: Converse
     talk = await converse()
     first, second = await talk.client(), await talk.client()
     upstream = await exchanged(talk, first)
-    assert talk.totals(talk.blue[0]).idle == 1
+    assert talk.kept(talk.blue[0]) == 1
     await exchanged(talk, second, upstream)
     await exchanged(talk, first, upstream)
     assert talk.blue[0].is_unused()
@@ -41,7 +41,7 @@ async def test_the_connection_used_last_is_the_first_to_be_used_again(converse: 
     for client, upstream in zip(clients, upstreams, strict=True):
         await upstream.sends(answer())
         await client.gets(answer())
-    assert talk.totals(talk.blue[0]).idle == 3
+    assert talk.kept(talk.blue[0]) == 3
     await clients[0].sends(get("/next"))
     await upstreams[2].gets(forwarded(get("/next")))
 
@@ -54,7 +54,7 @@ async def test_a_connection_that_was_closed_while_idle_is_not_used(
     client = await talk.client()
     upstream = await exchanged(talk, client)
     upstream.closes()
-    await talk.until(lambda: talk.totals(talk.blue[0]).idle == 0, "the end is noticed")
+    await talk.until(lambda: talk.kept(talk.blue[0]) == 0, "the end is noticed")
     await client.sends(request_text)
     fresh = await talk.blue[0].accepts()
     await fresh.gets(forwarded(request_text))
@@ -148,7 +148,7 @@ async def test_bytes_on_an_idle_connection_reach_nobody(converse: Converse) -> N
     upstream = await exchanged(talk, client)
     await upstream.sends(answer("stale"))
     await upstream.gets_cut_off()
-    assert talk.totals(talk.blue[0]).idle == 0
+    assert talk.kept(talk.blue[0]) == 0
     await exchanged(talk, client)
 
 
@@ -170,7 +170,7 @@ async def test_a_connection_that_the_upstream_will_close_is_not_kept(
     await upstream.sends(response)
     await client.gets(got)
     await upstream.gets_cut_off()
-    assert talk.totals(talk.blue[0]).idle == 0
+    assert talk.kept(talk.blue[0]) == 0
     await exchanged(talk, client)
 
 
@@ -185,7 +185,7 @@ async def test_no_more_connections_are_kept_than_the_limit_says(converse: Conver
         await upstream.sends(answer())
     for client in clients:
         await client.gets(answer())
-    assert talk.totals(talk.blue[0]).idle == 2
+    assert talk.kept(talk.blue[0]) == 2
 
 
 @pytest.mark.parametrize("settings", [Keepalive(idle_s=0.03), Keepalive(idle_s=60, age_s=0.05)])
@@ -195,7 +195,7 @@ async def test_a_connection_that_has_been_idle_for_long_or_is_old_is_closed(
     talk = await converse(keepalive=settings)
     upstream = await exchanged(talk, await talk.client())
     await upstream.gets_end()
-    assert talk.totals(talk.blue[0]).idle == 0
+    assert talk.kept(talk.blue[0]) == 0
 
 
 async def test_an_upstream_that_says_when_it_will_close_is_left_before(converse: Converse) -> None:
@@ -213,7 +213,7 @@ async def test_an_upstream_that_says_when_it_will_close_is_left_before(converse:
     await upstream.gets(forwarded(get()))
     await upstream.sends(answer("ok", "Keep-Alive: timeout=30"))
     await client.gets(answer("ok"))
-    assert talk.totals(talk.blue[0]).idle == 1
+    assert talk.kept(talk.blue[0]) == 1
 
 
 async def test_the_connections_to_a_removed_upstream_are_closed_and_none_is_kept(converse: Converse) -> None:

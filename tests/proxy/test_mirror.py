@@ -137,7 +137,7 @@ async def test_connections_of_copies_are_used_again_and_counted_nowhere(converse
         await blue.sends(answer("x"))
         await client.gets(answer("x"))
         await until_counted(talk, mirrored=number, same=number)
-        assert talk.totals(talk.green[0]).idle == 0
+        assert talk.kept(talk.green[0]) == 0
         await client.sends(get())
         await blue.gets(forwarded(get()))
         await green.gets(copied(get()))

@@ -190,6 +190,11 @@ class Conversation:
     def totals(self, upstream: ScriptedUpstream) -> Totals:
         return self._reader.totals(*upstream.place)
 
+    def kept(self, upstream: ScriptedUpstream) -> int:
+        """How many idle connections to it are in the keepalive cache; the gauge is told at the next sweep."""
+        live = self.plane.table.upstreams.get(upstream.place[1])
+        return 0 if live is None else len(live.idle)
+
     @property
     def downstream(self) -> Any:
         """The proxy's end of the only client's connection."""
