@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from bgproxy.proxy.access_log import AccessLog
     from bgproxy.proxy.parking import Waiting
     from bgproxy.proxy.tunnel import Tunnel
-    from bgproxy.routing.balance import LiveUpstream
+    from bgproxy.routing.balance import LivePool, LiveUpstream
 
 logger = logging.getLogger("bgproxy.worker")
 
@@ -195,9 +195,11 @@ class DataPlane:
             return
         self._second = second
         self.date = formatdate(second, usegmt=True).encode()
-        for upstream in self.table.upstreams.values():
-            if upstream.response_memo is not None and upstream.response_memo.date:
-                upstream.response_memo = None
+        pools = [pool for each in self.table.services.values() for pool in (each.active, each.idle)]
+        holders: list[LivePool | LiveUpstream] = [*pools, *self.table.upstreams.values()]
+        for holder in holders:
+            if holder.response_memo is not None and holder.response_memo.date:
+                holder.response_memo = None
 
     def _sweep_deadlines(self, wall: float) -> None:
         """Deadlines that the controller set, kept here too, in case there is no controller then."""

@@ -347,19 +347,26 @@ class Exchange:
     # Private: the response
 
     def _read_head(self, upstream: LiveUpstream, data: bytes) -> ResponseHead | None:
-        """The head of a response that is not the last one again; None if there is none to go on with."""
-        try:
-            head = parse_response(data, upstream.response_memo)
-        except ProxyError:
-            failure.attempt_failed(self, INVALID)
-            return None
-        if head is None:
-            self.partial = data
-            return None
-        if head.status < 200 and head.status != 101:
-            self._inform(head, data[head.size :])
-            return None
-        head.add_date(self.downstream.plane.date)
+        """The head of a response that is not its upstream's last one; None if there is none to go on with.
+
+        The upstreams of a pool often say the same, and share what was made of it.
+        """
+        pool = self.pool
+        head: ResponseHead | None = pool.response_memo
+        if head is None or not data.startswith(head.raw):
+            try:
+                head = parse_response(data, upstream.response_memo)
+            except ProxyError:
+                failure.attempt_failed(self, INVALID)
+                return None
+            if head is None:
+                self.partial = data
+                return None
+            if head.status < 200 and head.status != 101:
+                self._inform(head, data[head.size :])
+                return None
+            head.add_date(self.downstream.plane.date)
+            pool.response_memo = head
         upstream.response_memo = head
         upstream.keep_alive_s = head.fields.keep_alive_s
         return head

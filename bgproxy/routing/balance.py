@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterator
 from functools import partial
 from itertools import chain, islice
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from bgproxy.model import Balance, Health, Policy, PoolView, UpstreamView, WhenUnhealthy
 from bgproxy.routing import outlier, warmup
@@ -73,6 +73,7 @@ class LivePool:
         "choose",
         "hash_key",
         "name",
+        "response_memo",
         "upstreams",
         "version",
     )
@@ -104,6 +105,7 @@ class LivePool:
         healthy = [upstream for entry, upstream in usable if entry.health is Health.HEALTHY]
         if not healthy and policy.when_unhealthy is WhenUnhealthy.TRY_ALL:
             healthy = [upstream for _, upstream in usable]
+        self.response_memo: Any = None  # the last head that one of them has sent, see `LiveUpstream`
         self._candidates = tuple(healthy)
         self._policy = policy
         self._share = share

@@ -83,3 +83,20 @@ async def test_a_request_reaches_as_many_hops_as_it_may(converse: Converse, meth
     assert (await client.gets_response()).status == 501
     assert upstream is not None
     assert upstream.has_nothing()
+
+
+async def test_upstreams_that_say_the_same_share_what_was_made_of_it(converse: Converse) -> None:
+    talk = await converse(blue=2)
+    client = await talk.client()
+    said = [answer("same"), answer("same"), answer("another"), answer("same")]
+    shared = []
+    for number, response in enumerate(said):
+        upstream = talk.blue[1 - number % 2]
+        await client.sends(get())
+        peer = upstream.peers[0] if upstream.peers else await upstream.accepts()
+        await peer.gets(forwarded(get()))
+        await peer.sends(response)
+        await client.gets(response)
+        first, second = (talk.plane.table.upstreams[each.place[1]].response_memo for each in talk.blue)
+        shared.append(first is second)
+    assert shared == [False, True, False, False]
