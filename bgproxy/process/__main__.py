@@ -6,6 +6,7 @@ A small program of its own, so that the process that lives longest has imported 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import logging
 import os
@@ -69,6 +70,9 @@ def main(arguments: list[str]) -> int:
         print(facts(bgproxy.__version__))  # noqa: T201 - its output
         return 0
     configure_logging()
+    # A collection writes to all that it looks at, which would no longer be shared with the children.
+    gc.collect()
+    gc.freeze()
     if options.resume is not None:
         return Supervisor.take_over(read_estate(options.resume)).serve()
     found = ask_for_plan(options.config)

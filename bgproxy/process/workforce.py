@@ -6,7 +6,6 @@ workers are to serve: that is the plan's.
 
 from __future__ import annotations
 
-import gc
 import logging
 import signal
 import socket
@@ -161,7 +160,6 @@ class Workforce:
 
         def begin(control: socket.socket) -> int:
             signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # `systemctl kill` sends it to all of us
-            gc.collect()
             return worker.run(
                 WorkerSeat(
                     memory=self._memory,
