@@ -15,9 +15,6 @@ from benchmarks.contenders.haproxy_cfg import HAPROXY
 from benchmarks.contenders.naive import NAIVE
 from benchmarks.contenders.nginx_conf import NGINX
 from benchmarks.contenders.process import ContenderError
-from benchmarks.contenders.process import started as _started
-from benchmarks.contenders.process import status as _status
-from benchmarks.contenders.process import until as _await
 from benchmarks.contenders.program import Backend, Place, Program
 from benchmarks.contenders.serving import Contender, bgproxy, contender, nginx
 from benchmarks.contenders.traefik_yaml import TRAEFIK
@@ -34,9 +31,6 @@ __all__ = [
     "ContenderError",
     "Place",
     "Program",
-    "_await",
-    "_started",
-    "_status",
     "backend",
     "bgproxy",
     "contender",

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from benchmarks import contenders
+from benchmarks.contenders.process import ContenderError, started, status, until
 from bgproxy.demo.stage import free_ports
 
 # The limits that all of them are given. Where a program has only one for several, it gets that one.
@@ -345,8 +345,8 @@ def running(proxy: Proxy, directory: Path, upstreams: dict[str, int]) -> Iterato
     for name, template in proxy.files.items():
         (directory / name).write_text(template.format(**values))
     cores = os.sched_getaffinity(0)
-    with contenders._started(proxy.name, proxy.command(directory), directory, cores) as process:
-        contenders._await(lambda: contenders._status(port, "/") == 200, process, directory)
+    with started(proxy.name, proxy.command(directory), directory, cores) as process:
+        until(lambda: status(port, "/") == 200, process, directory)
         yield port
 
 
@@ -355,5 +355,5 @@ def _program(name: str) -> str:
     here = str(Path(sys.executable).parent)
     found = shutil.which(name, path=os.pathsep.join([here, os.environ.get("PATH", ""), "/usr/sbin"]))
     if found is None:
-        raise contenders.ContenderError(f"{name} is not installed: `make wire` does that")
+        raise ContenderError(f"{name} is not installed: `make wire` does that")
     return found
