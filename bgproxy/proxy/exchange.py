@@ -103,12 +103,17 @@ class Exchange:
         """Takes the request from `data`, which begins with its head, and sends it on its way."""
         head, outgoing = self.head, self.downstream.outgoing + self.tail
         if head.has_body:
-            self.body = RequestBody(head.fields)
-            try:
-                outgoing += self._take_body(data[head.size :])
-            except ProxyError as error:
-                self.downstream.refuse(error)
-                return
+            rest = data[head.size :]
+            if len(rest) == head.fields.content_length:  # all of it is here
+                self.body_bytes = len(rest)
+                outgoing += rest
+            else:
+                self.body = RequestBody(head.fields)
+                try:
+                    outgoing += self._take_body(rest)
+                except ProxyError as error:
+                    self.downstream.refuse(error)
+                    return
         elif len(data) > head.size:
             self.extra = data[head.size :]
         self.outgoing = outgoing
@@ -310,7 +315,8 @@ class Exchange:
         connection.transport.write(outgoing)
         if len(outgoing) > service.retries.body_bytes:
             self.outgoing = None
-        self._arm(service.timeouts.response_head_s if self.body is None else service.timeouts.request_body_s)
+        timeouts = service.timeouts
+        self._arm(timeouts.response_head_s if self.body is None else timeouts.request_body_s)
 
     def _arm(self, seconds: float) -> None:
         downstream = self.downstream
