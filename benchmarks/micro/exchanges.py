@@ -37,6 +37,7 @@ from bgproxy.shared_memory.layout import SharedMemory
 from bgproxy.shared_memory.snapshot import SnapshotWriter, encode
 
 POST: Final = b"POST /orders HTTP/1.1\r\nHost: app.example.com\r\nContent-Length: 4096\r\n\r\n" + b"x" * 4096
+LAST: Final = b"GET / HTTP/1.1\r\nHost: app.example.com\r\nConnection: close\r\n\r\n"
 RESPONSE: Final = RESPONSE_HEAD % len(SMALL_BODY) + SMALL_BODY
 PIECE: Final = b"x" * 16 * 1024
 LARGE: Final = (RESPONSE_HEAD % (4 * len(PIECE)) + PIECE, PIECE, PIECE, PIECE)
@@ -65,6 +66,13 @@ class Transport:
         raise AssertionError("a connection was given up, so this is not the request that was meant")
 
     close = pause_reading = abort
+
+
+class LastTransport(Transport):
+    """Of a client that wants its connection to end with the response."""
+
+    def close(self) -> None:
+        assert self.written  # noqa: S101 - it has its answer
 
 
 class Quiet:
@@ -142,13 +150,14 @@ def _exchange(
     return exchange
 
 
-def _connection() -> Call:
+def _connection(request: bytes = SMALL, client: type[Transport] = Transport) -> Call:
     relay = Relay(service())
+    relay.client = client()
     upstream = relay.upstream
 
     def exchange() -> Relay:
         downstream = relay.connect()
-        downstream.data_received(SMALL)
+        downstream.data_received(request)
         upstream.data_received(RESPONSE)
         downstream.connection_lost(None)
         return relay
@@ -196,6 +205,7 @@ PARTS: Final = (
     Part("request, response of 64 KiB in 4 reads", lambda: _exchange([SMALL], LARGE)),
     Part("request, chunked response", lambda: _exchange([SMALL], (CHUNKED_HEAD + CHUNKS,))),
     Part("request, a new connection each", _connection),
+    Part("request, a new connection each, which ends with it", lambda: _connection(LAST, LastTransport)),
     Part("request, canary", _canary),
     Part("request, sticky canary", lambda: _canary(sticky=True)),
 )

@@ -44,8 +44,9 @@ class RequestHead:
     """One request's head. Immutable, as `Fields` is.
 
     `raw` is the whole head as received and `size` its length; `target` is in origin or asterisk form.
-    `has_body` is whether anything follows that is the request's, `keeps` whether the client wants to keep the connection, `plain` whether, besides, it speaks HTTP/1.1
-    and takes a response body, so that most responses can be passed on to it as they are.
+    `has_body` is whether anything follows that is the request's, `keeps` whether the client wants to keep the
+    connection, `plain` whether it speaks HTTP/1.1 and takes a response body, so that most responses can be passed
+    on to it as they are, or with nothing but the word that the connection ends.
     """
 
     __slots__ = ("fields", "has_body", "host", "keeps", "method", "minor", "plain", "raw", "size", "target")
@@ -62,19 +63,19 @@ class RequestHead:
         self.fields = fields
         self.has_body = bool(fields.content_length) or fields.chunked
         self.keeps = not fields.close and (minor == 1 or fields.keep_alive)
-        self.plain = self.keeps and minor == 1 and method != b"HEAD"
+        self.plain = minor == 1 and method != b"HEAD"
 
 
 class ResponseHead:
     """One response's head. Immutable, as `Fields` is, but for its date.
 
     `raw` is the whole head as received, `line` the part of its status line behind the version. `plain` is
-    the head as a `RequestHead.plain` client gets it, if the body is `length` bytes long (0 or more) and the
-    upstream keeps the connection; `length` is -1 if any of this is not so. `date` is the line of a Date
-    that the upstream has left out, once it is known.
+    the head as a `RequestHead.plain` client gets it that keeps its connection, `last` as one gets it that does
+    not, if the body is `length` bytes long (0 or more) and the upstream keeps the connection; `length` is -1 if
+    any of this is not so. `date` is the line of a Date that the upstream has left out, once it is known.
     """
 
-    __slots__ = ("date", "fields", "length", "line", "minor", "plain", "raw", "size", "status")
+    __slots__ = ("_last", "date", "fields", "length", "line", "minor", "plain", "raw", "size", "status")
 
     def __init__(self, raw: bytes, status: int, minor: int, fields: Fields, line_size: int) -> None:
         self.raw = raw
@@ -86,6 +87,7 @@ class ResponseHead:
         self.date = b""
         self.length = -1
         self.plain = raw
+        self._last = b""
         special = status < 200 or status in (204, 304) or fields.upgrade is not None
         if minor == 1 and not special and not fields.close:
             if fields.content_length is not None:
@@ -98,6 +100,13 @@ class ResponseHead:
         if self.fields.get(b"date") is None:
             self.date = b"Date: " + date + b"\r\n"
             self.plain = b"HTTP/1.1" + self.line + self.fields.forward + self.date + b"\r\n"
+
+    @property
+    def last(self) -> bytes:
+        if not self._last:
+            block = self.fields.forward + self.date + b"Connection: close\r\n"
+            self._last = b"HTTP/1.1" + self.line + block + b"\r\n"
+        return self._last
 
 
 def parse_request(

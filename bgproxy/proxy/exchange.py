@@ -390,17 +390,24 @@ class Exchange:
 
     def _respond_at_once(self, head: ResponseHead, data: bytes) -> None:
         """Nearly every response: all of it is here, and nothing about it has to change."""
-        downstream, connection, plain = self.downstream, self.connection, head.plain
+        downstream, connection, keeps = self.downstream, self.connection, self.head.keeps
         assert connection is not None  # noqa: S101 - the response came by it
         self.connection = None
-        downstream.transport.write(data if plain is head.raw else plain + data[head.size :])
+        begin = head.plain if keeps else head.last
+        if begin is not head.raw:
+            data = begin + data[head.size :]
+        downstream.transport.write(data)
         connection.user = None
         connection.reused = True
         keepalive.put(connection, downstream.plane.now, self.service.keepalive)
         books.count(self, head.status // 100)
         if downstream.plane.access_log is not None:
             books.log(self, head.status, "ok", len(data))
-        downstream.next_request(self.extra)
+        if keeps:
+            downstream.next_request(self.extra)
+        else:
+            downstream.user = None
+            downstream.transport.close()
 
     def _respond(self, head: ResponseHead, data: bytes) -> None:
         """Sends the response's head, and as much of its body as came with it, in one write."""

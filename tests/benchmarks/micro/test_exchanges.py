@@ -36,6 +36,10 @@ async def test_every_part_can_be_called_again_and_again(part: Part) -> None:
     [
         ("request, small", RESPONSE.replace(b"Connection: keep-alive\r\n", b"")),
         ("request, a new connection each", RESPONSE.replace(b"Connection: keep-alive\r\n", b"")),
+        (
+            "request, a new connection each, which ends with it",
+            RESPONSE.replace(b"Connection: keep-alive", b"Connection: close"),
+        ),
         ("request, response of 64 KiB in 4 reads", PIECE),
     ],
 )
