@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from math import inf
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from bgproxy.errors import ProxyError
 from bgproxy.proxy.reset import end_with_reset
@@ -29,7 +28,9 @@ class ClientConnection(asyncio.Protocol, ABC):
 
     __slots__ = ("_named", "deadline", "origin", "peer", "plane", "ticket", "transport")
 
+    # from `connection_made` on
     transport: asyncio.Transport
+    deadline: float
 
     def __init__(self, plane: DataPlane, origin: Origin) -> None:
         self.plane = plane
@@ -37,7 +38,6 @@ class ClientConnection(asyncio.Protocol, ABC):
         self.peer = UNIX_PEER
         self._named: tuple[Address, Address] | None = None  # by a PROXY header
         self.ticket: Ticket | None = None  # what it counts for while it lives, where there are limits
-        self.deadline = inf
 
     @abstractmethod
     def refuse(self, error: ProxyError) -> None:
@@ -79,29 +79,32 @@ class ClientConnection(asyncio.Protocol, ABC):
             end_with_reset(sock)
         self.transport.abort()
 
-    # asyncio.Protocol
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
-        plane = self.plane
-        plane.downstreams.add(self)
-        plane.cells[ACCEPTED] += 1
-        plane.cells[CONNECTIONS] = len(plane.downstreams)
-        if self._named is None:
-            peername = transport.get_extra_info("peername")
-            if isinstance(peername, tuple):
-                self.peer = str(peername[0]).encode()
-            elif self.origin.port:
-                # It has gone before it was accepted. What it has left behind would be a request from nowhere.
-                self.transport.abort()
-                return
-        if len(plane.downstreams) > plane.max_connections:
-            plane.say_full()
-            self.refuse(ProxyError(503, "there are too many connections; try again later"))
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - gone is gone
+    def leave(self) -> None:
+        """The connection is over."""
         plane = self.plane
         plane.downstreams.discard(self)
         plane.cells[CONNECTIONS] = len(plane.downstreams)
         if self.ticket is not None:
             self.ticket.give_back()
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        plane = self.plane
+        self.deadline = plane.now + plane.request_head_s
+        downstreams, cells = plane.downstreams, plane.cells
+        downstreams.add(self)
+        cells[ACCEPTED] += 1
+        cells[CONNECTIONS] = present = len(downstreams)
+        if self._named is None:
+            peername = transport.get_extra_info("peername")
+            if isinstance(peername, tuple):
+                self.peer = peername[0].encode()
+            elif self.origin.port:
+                # It has gone before it was accepted. What it has left behind would be a request from nowhere.
+                self.transport.abort()
+                return
+        if present > plane.max_connections:
+            plane.say_full()
+            self.refuse(ProxyError(503, "there are too many connections; try again later"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Final, Protocol
 
 from bgproxy.errors import ProxyError
@@ -14,12 +13,12 @@ from bgproxy.proxy import limits
 from bgproxy.proxy.client import ClientConnection
 from bgproxy.proxy.exchange import Exchange
 from bgproxy.proxy.log_entry import note_refused
+from bgproxy.proxy.origin import Opening, Origin
 from bgproxy.proxy.portions import PORTION_BYTES, read_in_portions
 from bgproxy.shared_memory.counters import RESPONSES
 
 if TYPE_CHECKING:
     from bgproxy.proxy.dataplane import DataPlane
-    from bgproxy.proxy.origin import Origin
 
 # RFC 9110 section 7.6.2: the methods whose way through proxies may be limited.
 # An empty line may come behind a body, from clients of long ago (RFC 9112 section 2.2).
@@ -59,7 +58,7 @@ class Downstream(ClientConnection):
     )
 
     def __init__(self, plane: DataPlane, origin: Origin) -> None:
-        super().__init__(plane, origin)
+        ClientConnection.__init__(self, plane, origin)  # `super()` would cost as much as all that follows
         # for the connection's life
         self.preview = origin.settings.preview
         self._client: Client | None = None
@@ -153,10 +152,6 @@ class Downstream(ClientConnection):
 
     # asyncio.Protocol
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.deadline = self.plane.now + self.plane.request_head_s
-        super().connection_made(transport)
-
     def data_received(self, data: bytes) -> None:
         user = self.user
         if user is not None:
@@ -178,8 +173,8 @@ class Downstream(ClientConnection):
         self.plane.loop.call_soon(self._continue)  # there may be whole requests; half of one never ends
         return True
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - gone is gone
+        self.leave()
         self._buffer = b""  # what nobody would get the answers to is not begun
         if self.user is not None:
             self.user.client_gone()
@@ -210,7 +205,7 @@ class Downstream(ClientConnection):
 
     def _begin(self, data: bytes, received: bytes = b"") -> None:
         """`data` is what was `received` without the empty line in front of it, if there was one."""
-        head = self._head
+        head = self._head or self._recall()
         if head is None or not data.startswith(head.raw):  # the last one again?
             head = self._read_head(data, received)
             if head is None:
@@ -226,8 +221,10 @@ class Downstream(ClientConnection):
 
     def _read_head(self, data: bytes, received: bytes) -> RequestHead | None:
         """The head of a request that is not the last one again; None if there is none to go on with."""
+        opening = self.origin.opening
+        memo = opening.head if self._head is None and opening is not None else self._head
         try:
-            head = parse_request(data, self._head or self.origin.head, self.origin.settings.head)
+            head = parse_request(data, memo, self.origin.settings.head)
         except ProxyError as error:
             rest = skip_empty_line(data)
             if rest is data or rest[:2] == b"\r\n":
@@ -245,12 +242,23 @@ class Downstream(ClientConnection):
                 self.deadline = self.plane.now + self.plane.request_head_s
             self._buffer = received or data
             return None
+        first = self._client is None
         self._prepare(head)
         if head.method in HOP_COUNTED and not self._count_hop(head):
             self._buffer = b""
             self._begun = False
             return None
+        if first and self._named is None and head.size <= limits.MEMO_BYTES:
+            self.origin.opening = Opening(self.peer, head, self._identity, self._told, self.outgoing)
         return head
+
+    def _recall(self) -> RequestHead | None:
+        """What the last connection began with, and what was made of it, if that was for the same client."""
+        opening = self.origin.opening
+        if opening is not None and opening.peer == self.peer and self._named is None:
+            self._head, self._identity = opening.head, opening.identity
+            self._told, self.outgoing = opening.told, opening.outgoing
+        return self._head
 
     def _prepare(self, head: RequestHead) -> None:
         """Makes what goes upstream of a head that is not the last one's."""
@@ -259,8 +267,6 @@ class Downstream(ClientConnection):
         if client is None:
             client = self._client = self._describe_client()
         fields, last = head.fields, self._head
-        if last is None and head.size <= limits.MEMO_BYTES:
-            self.origin.head = head
         if last is None or (last.fields, last.host, last.minor) != (fields, head.host, head.minor):
             self._identity = identity(forwarding, fields)
             self._told = lines(fields, head.host, head.minor, client, forwarding)

@@ -11,6 +11,7 @@ import logging
 import socket
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from bgproxy import model
@@ -72,10 +73,9 @@ class Listener:
         settings = origin.settings
         limit = _limit_of(plane, settings)
         if limit is None and self._contexts is None and not settings.proxy_protocol:
-            kind = self._kind
-            return lambda: kind(plane, origin)
+            return partial(self._kind, plane, origin)
         entrance = Entrance(plane, origin, self._accept, limit, self._contexts)
-        return lambda: Preamble(entrance)
+        return partial(Preamble, entrance)
 
     def _accept(self, ticket: Ticket | None) -> ClientConnection:
         client = self._kind(self._plane, self._origin)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Final
 
+from bgproxy.http1.forwarding import Identity
 from bgproxy.http1.head import RequestHead
 from bgproxy.model import Forwarding, Listener
 
@@ -17,17 +18,29 @@ Trusts = Callable[[bytes], bool]
 
 
 @dataclass(slots=True)
+class Opening:
+    """What a connection began with, and what was made of it for the upstream."""
+
+    peer: bytes
+    head: RequestHead
+    identity: Identity | None
+    told: bytes
+    outgoing: bytes
+
+
+@dataclass(slots=True)
 class Origin:
     """`trusts` tells whether what a peer (an address as text) says about its client is believed.
 
-    `head` is the last one that a connection began with: another client's first one is often the same.
+    `opening` is the last connection's: another client's first head is often the same, and a client that makes a
+    connection for each request is the same itself.
     """
 
     settings: Listener
     scheme: bytes
     port: int  # where it really listens; 0: on a unix socket
     trusts: Trusts
-    head: RequestHead | None = None
+    opening: Opening | None = field(default=None, init=False)
 
     @classmethod
     def of(cls, settings: Listener, port: int) -> Origin:

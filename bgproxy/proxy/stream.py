@@ -213,8 +213,8 @@ class StreamDownstream(ClientConnection):
             return self.user.client_eof()
         return self.transport.can_write_eof()  # it comes again when reading goes on
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - gone is gone
+        self.leave()
         if self.user is not None:
             self.user.client_gone()
         elif self._connecting:

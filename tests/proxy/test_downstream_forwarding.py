@@ -50,6 +50,39 @@ async def test_by_default_the_client_the_proxy_and_the_request_are_named(convers
     assert re.fullmatch("X-Request-Id: [0-9a-f]{32}", last)
 
 
+async def test_clients_who_begin_with_the_same_head_are_told_apart(converse: Converse) -> None:
+    """What was made of the first head of a connection is used for the next one: of the same client only."""
+    talk = await converse(listener={"forwarding": Forwarding(via=False, request_id=False)})
+    upstream = None
+    for source in ("127.0.0.1", "127.0.0.2", "127.0.0.2", "127.0.0.1"):
+        client = await talk.client(source=source)
+        await client.sends(get())
+        upstream = upstream or await talk.blue[0].accepts()
+        assert f"X-Forwarded-For: {source}\n" in await head_of(upstream)
+        await upstream.sends(answer())
+        await client.gets(answer())
+
+
+async def test_clients_behind_one_proxy_are_told_apart(converse: Converse) -> None:
+    """All are the same peer; each comes to another port from another address, or from the same one, or is the proxy."""
+    forwarding = Forwarding(via=False, request_id=False)
+    talk = await converse(listener={"forwarding": forwarding, "proxy_protocol": True})
+    upstream = None
+    for source, port in (
+        *(("192.0.2.1", 80), ("192.0.2.2", 80), ("192.0.2.2", 443), ("192.0.2.2", 80)),
+        *(("127.0.0.1", 443), ("", talk.port("public")), ("127.0.0.1", 443)),
+    ):
+        client = await talk.client()
+        header = f"PROXY TCP4 {source} 198.51.100.1 4711 {port}\n" if source else "PROXY UNKNOWN\n"
+        await client.sends(header + get())
+        upstream = upstream or await talk.blue[0].accepts()
+        head = await head_of(upstream)
+        assert f"X-Forwarded-For: {source or '127.0.0.1'}\n" in head
+        assert f"X-Forwarded-Port: {port}\n" in head
+        await upstream.sends(answer())
+        await client.gets(answer())
+
+
 async def test_what_a_client_claims_is_replaced(converse: Converse) -> None:
     lines = await told(converse, *CLAIMS, via=False, request_id=False)
     assert lines == [

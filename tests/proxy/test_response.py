@@ -67,6 +67,27 @@ async def test_a_426_tells_the_client_what_to_upgrade_to(converse: Converse) -> 
     await client.gets(answer("", "Upgrade: tls/1.3", "Connection: Upgrade", status="426 Upgrade Required"))
 
 
+async def test_the_last_response_of_a_connection_has_a_date_too(
+    converse: Converse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talk = await converse()
+    monkeypatch.setattr(ResponseHead, "add_date", ADD_DATE)
+    upstream = None
+    dates: set[str] = set()
+    while len(dates) < 2:
+        client = await talk.client()
+        await client.sends(get("/", "Connection: close"))
+        upstream = upstream or await talk.blue[0].accepts()
+        await upstream.gets(forwarded(get()))
+        await upstream.sends("HTTP/1.1 200 OK\nContent-Length: 2\n\nok")
+        status, length, date, *rest = (await client.gets_until(b"ok")).decode().split("\r\n")
+        assert (status, length) == ("HTTP/1.1 200 OK", "Content-Length: 2")
+        assert date.startswith("Date: ")
+        assert rest == ["Connection: close", "", "ok"]
+        await client.gets_end()
+        dates.add(date)
+
+
 @pytest.mark.parametrize("method", ["OPTIONS", "TRACE"])
 async def test_a_request_reaches_as_many_hops_as_it_may(converse: Converse, method: str) -> None:
     """RFC 9110 section 7.6.2."""
@@ -100,3 +121,21 @@ async def test_upstreams_that_say_the_same_share_what_was_made_of_it(converse: C
         first, second = (talk.plane.table.upstreams[each.place[1]].response_memo for each in talk.blue)
         shared.append(first is second)
     assert shared == [False, True, False, False]
+
+
+@pytest.mark.parametrize("method", ["OPTIONS", "TRACE"])
+async def test_every_connection_of_a_client_may_reach_as_many_hops(converse: Converse, method: str) -> None:
+    """What a connection began with is remembered, but not how far it came."""
+    talk = await converse()
+    upstream = None
+    for hops, left in ((3, 2), (3, 2), (1, 0), (3, 2)):
+        client = await talk.client()
+        await client.sends(get("/", f"Max-Forwards: {hops}", method=method))
+        upstream = upstream or await talk.blue[0].accepts()
+        await upstream.gets(get("/", f"Max-Forwards: {left}", method=method))
+        await upstream.sends(answer())
+        await client.gets(answer())
+    for _ in range(2):
+        client = await talk.client()
+        await client.sends(get("/", "Max-Forwards: 0", method=method))
+        assert (await client.gets_response()).status == 501

@@ -118,13 +118,17 @@ class Conversation:
 
     # What happens
 
-    async def client(self, listener: str = "public", *, slow: bool = False, accepted: bool = True) -> Peer:
+    async def client(
+        self, listener: str = "public", *, source: str = "", slow: bool = False, accepted: bool = True
+    ) -> Peer:
         """A new client, connected, and `accepted` unless nobody does.
 
-        With `slow` the kernel holds next to nothing of what the client does not read.
+        With `slow` the kernel holds next to nothing of what the client does not read. `source` is its address.
         """
         address = self._sockets[listener].getsockname()
         sock = socket.socket(self._sockets[listener].family)
+        if source:
+            sock.bind((source, 0))
         if slow:
             narrow(sock, socket.SO_RCVBUF)
         sock.setblocking(False)
