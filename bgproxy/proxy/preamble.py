@@ -13,7 +13,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from math import inf
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from bgproxy.errors import ProxyError
 from bgproxy.model import Protocol
@@ -110,8 +110,8 @@ class Preamble(asyncio.Protocol):
 
     # asyncio.Protocol
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
         entrance = self._entrance
         plane = entrance.plane
         plane.downstreams.add(self)
@@ -119,7 +119,7 @@ class Preamble(asyncio.Protocol):
         self.deadline = plane.now + plane.request_head_s
         peername = transport.get_extra_info("peername")
         if isinstance(peername, tuple):
-            self._peer = (str(peername[0]).encode(), peername[1])
+            self._peer = (peername[0].encode(), peername[1])
         elif entrance.origin.port:
             self.transport.abort()  # it has gone before it was accepted
             return

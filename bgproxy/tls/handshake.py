@@ -8,11 +8,14 @@ Never lets a refused handshake succeed, and has no part in a connection once its
 
 from __future__ import annotations
 
-import contextlib
 import ssl
 import sys
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+Report = Callable[["sys.UnraisableHookArgs"], object]
 
 
 class Handshake(ssl.SSLObject):
@@ -21,6 +24,7 @@ class Handshake(ssl.SSLObject):
     `on_success` is called at the end of a handshake that did not fail, before anything else is read.
     """
 
+    _sslobj: Any
     incoming: ssl.MemoryBIO
     outgoing: ssl.MemoryBIO
     on_refusal: Callable[[ssl.SSLError], None] | None = None
@@ -30,9 +34,12 @@ class Handshake(ssl.SSLObject):
     def do_handshake(self) -> None:
         if self._is_refused:
             self._await_end()
+        if not self.incoming.pending:
+            raise ssl.SSLWantReadError  # loops begin before the client does; OpenSSL would take longer to say so
+        report = sys.unraisablehook
+        sys.unraisablehook = partial(_report_all_but_names, report)
         try:
-            with _names_unreported():
-                super().do_handshake()
+            self._sslobj.do_handshake()
         except ssl.SSLWantReadError:
             raise
         except ssl.SSLError as error:
@@ -43,6 +50,8 @@ class Handshake(ssl.SSLObject):
                 raise
             self._is_refused = True
             self._await_end()
+        finally:
+            sys.unraisablehook = report
         if self.on_success is not None:
             self.on_success()
         self.on_refusal = self.on_success = None
@@ -75,6 +84,9 @@ class HandshakeContext(ssl.SSLContext):
         handshake = super().wrap_bio(incoming, outgoing, server_side, server_hostname, session)
         assert isinstance(handshake, Handshake)  # noqa: S101 - it is of `sslobject_class`
         handshake.incoming, handshake.outgoing = incoming, outgoing
+        # Loops keep these for the connection's life, so they may as well have what Python's only pass on to.
+        inner = handshake._sslobj
+        handshake.read, handshake.write, handshake.pending = inner.read, inner.write, inner.pending  # type: ignore[method-assign]
         self._newest = weakref.ref(handshake)
         return handshake
 
@@ -82,17 +94,7 @@ class HandshakeContext(ssl.SSLContext):
 # Private
 
 
-@contextlib.contextmanager
-def _names_unreported() -> Iterator[None]:
+def _report_all_but_names(report: Report, unraisable: sys.UnraisableHookArgs) -> None:
     """A name (SNI) that is not ASCII is refused before we see it, and each time Python prints a traceback."""
-    report = sys.unraisablehook
-
-    def report_others(unraisable: sys.UnraisableHookArgs) -> None:
-        if not isinstance(unraisable.exc_value, UnicodeDecodeError):
-            report(unraisable)
-
-    sys.unraisablehook = report_others
-    try:
-        yield
-    finally:
-        sys.unraisablehook = report
+    if not isinstance(unraisable.exc_value, UnicodeDecodeError):
+        report(unraisable)
