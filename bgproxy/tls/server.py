@@ -86,6 +86,7 @@ def _context(settings: ListenerTls, pair: Certificate) -> HandshakeContext:
     """Python's defaults are ours too: strong ciphers in the server's order, no compression."""
     context = HandshakeContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = _VERSIONS[settings.min_version]
+    context.num_tickets = 1  # a connection that is resumed brings the next one
     context.options |= ssl.OP_NO_RENEGOTIATION
     if settings.alpn:
         context.set_alpn_protocols(list(settings.alpn))

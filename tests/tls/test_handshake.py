@@ -119,6 +119,17 @@ async def test_an_alert_says_what_is_wrong_with_the_certificate_of_a_client(
 # --- in memory ------------------------------------------------------------------------------------
 
 
+def test_a_client_gets_one_ticket(authority: Authority, context: HandshakeContext) -> None:
+    """RFC 8446 section 4.6.1: it is for one more connection, which brings the next one."""
+    wire = Wire(context, trusting(authority.path), "a.example")
+    assert not wire.sends(wire.offers())
+    wire.client.do_handshake()
+    assert wire.step()
+    record = wire.alert
+    assert record[:3] == b"\x17\x03\x03"
+    assert len(record) == 5 + int.from_bytes(record[3:5], "big"), "nothing comes behind it"
+
+
 def test_a_refused_handshake_is_told_once_and_never_succeeds(
     authority: Authority, context: HandshakeContext
 ) -> None:
