@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self, TypeVar
@@ -32,6 +31,7 @@ from bgproxy.state.base import (
     require_text,
 )
 from bgproxy.state.codec import decode, encode
+from bgproxy.state.disk_thread import DiskThread
 from bgproxy.state.state_file import Damaged, StateFile
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class SqliteStore:
         self._file = file
         self._limits = limits
         self._clock = clock
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="bgproxy-state")
+        self._thread = DiskThread("bgproxy-state")
         self._closed = False
         self._connection: sqlite3.Connection | None = None  # see _db
 
@@ -177,14 +177,14 @@ class SqliteStore:
         try:
             await asyncio.shield(self._submit(self._disconnect))
         finally:
-            self._thread.shutdown(wait=False)
+            self._thread.end()
 
     # Private
 
-    async def _run(self, work: Callable[[], T]) -> T:
+    def _run(self, work: Callable[[], T]) -> asyncio.Future[T]:
         if self._closed:
             raise StateError(f"{self._file.path} is closed: bgproxy is shutting down.")
-        return await self._submit(work)
+        return self._submit(work)
 
     def _submit(self, work: Callable[[], T]) -> asyncio.Future[T]:
         def guarded() -> T:
@@ -195,7 +195,7 @@ class SqliteStore:
             except (Damaged, UnicodeDecodeError) as error:  # SQLite's own message may quote damaged text
                 raise self._file.damaged(f"is damaged ({error})") from error
 
-        return asyncio.get_running_loop().run_in_executor(self._thread, guarded)
+        return self._thread.run(guarded)
 
     # On the store's thread
 
