@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from bgproxy.engines.base import UNROUTED, Key, Traffic
-from bgproxy.model import PoolView, ServiceView, Snapshot
+from bgproxy.model import PoolView, ServiceView, Snapshot, UpstreamView
 from bgproxy.shared_memory import snapshot as snapshots
 from bgproxy.shared_memory.counters import (
     PARKED_REQUESTS,
@@ -47,6 +47,7 @@ class EmbeddedEngine:
         self._pools: dict[tuple[str, str], list[tuple[int, int]]] = {}
         self._sections: dict[str, Section] = {}
         self._waiters: list[asyncio.Future[None]] = []
+        self._ring_soon: asyncio.Handle | None = None
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(own.fileno(), self._on_bell)
 
@@ -76,8 +77,11 @@ class EmbeddedEngine:
         sections = self._sections.values()
         self._writer.publish(snapshots.join(snapshot.generation, [each.encoded for each in sections]))
         placed = Snapshot(snapshot.generation, tuple(each.placed for each in sections))
-        ring_all(self._bells[worker.block] for worker in self._reader.workers())
         self._remember(placed)
+        if self._ring_soon is None:
+            # A worker that serves reads the word anyway, and waking one that sleeps may cost us our turn on a core:
+            # whoever waits for this publication is answered first.
+            self._ring_soon = self._loop.call_soon(self._ring)
 
     def is_live(self) -> bool:
         # A worker that has seen nothing yet has nothing under way, and reads the word before it does.
@@ -127,14 +131,22 @@ class EmbeddedEngine:
         await future
 
     def close(self) -> None:
+        if self._ring_soon is not None:
+            self._ring_soon.cancel()
+            self._ring()
         self._loop.remove_reader(self._own.fileno())
 
     # Private
 
     def _release_all_but(self, keys: Iterable[Key]) -> None:
-        if self.is_live():
-            # Nobody uses what the last snapshot did not name. What the next one drops is in use until all obey it.
-            self._slots.keep_only([*self._places, *keys])
+        # Nobody uses what the last snapshot did not name. What the next one drops is in use until all obey it.
+        kept = {*self._places, *keys}
+        if self._slots.has_others(kept) and self.is_live():
+            self._slots.keep_only(kept)
+
+    def _ring(self) -> None:
+        self._ring_soon = None
+        ring_all(self._bells[worker.block] for worker in self._reader.workers())
 
     def _on_bell(self) -> None:
         self._own.silence()
@@ -165,8 +177,9 @@ class EmbeddedEngine:
         upstreams = []
         for upstream in pool.upstreams:
             slot, tag = self._slots.take((service, pool.name, upstream.address))
-            upstreams.append(replace(upstream, slot=slot, tag=tag))
-        return replace(pool, upstreams=tuple(upstreams))
+            view = UpstreamView(upstream.name, upstream.address, upstream.weight, upstream.health, slot, tag)
+            upstreams.append(view)
+        return PoolView(pool.name, pool.version, tuple(upstreams))
 
     def _remember(self, snapshot: Snapshot) -> None:
         """Where everything of this snapshot is counted."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 
 from bgproxy.shared_memory.counters import FIRST_SLOT
 from bgproxy.shared_memory.layout import RECORDS
@@ -38,6 +39,10 @@ class Slots:
             place = self._taken[key] = (self._free_slot(), self._next_tag)
             self._next_tag += 1
         return place
+
+    def has_others(self, keys: AbstractSet[Key]) -> bool:
+        """Whether `keep_only` would release anything."""
+        return not self._taken.keys() <= keys
 
     def keep_only(self, keys: Iterable[Key]) -> None:
         """Releases the records of everything else, which all living workers have to have left by now.

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 from collections.abc import AsyncIterator
 
 import pytest
@@ -105,6 +106,24 @@ class TestEmbedded(EngineContract):
                 await event.wait()
         for bell in field.bells:
             loop.remove_reader(bell.fileno())
+
+    async def test_workers_are_woken_after_what_waits_for_the_publication_and_once_for_several(
+        self, field: EmbeddedField
+    ) -> None:
+        (first, _) = field.bells
+        field.engine.apply(snapshot(1, BLUE, GREEN))
+        field.engine.apply(snapshot(2, BLUE, GREEN))
+        assert not _is_ringing(first)
+        await asyncio.sleep(0)
+        assert _is_ringing(first)
+        first.silence()
+        await asyncio.sleep(0)
+        assert not _is_ringing(first)
+
+    async def test_an_engine_that_is_closed_has_woken_everybody(self, field: EmbeddedField) -> None:
+        field.engine.apply(snapshot(1, BLUE, GREEN))
+        field.engine.close()
+        assert all(_is_ringing(bell) for bell in field.bells)
 
     async def test_one_worker_that_lags_is_enough_not_to_be_live(self, field: EmbeddedField) -> None:
         field.engine.apply(snapshot(1, BLUE, GREEN))
@@ -226,3 +245,7 @@ class TestEmbedded(EngineContract):
             record[PARKED_REQUESTS], record[PARKED_SIZE] = 3, 1000
         assert field.engine.ended_holds() == {77}
         assert (field.engine.parked("web"), field.engine.parked("other")) == ((6, 2000), (0, 0))
+
+
+def _is_ringing(bell: Bell) -> bool:
+    return bool(select.select([bell.fileno()], [], [], 0)[0])

@@ -112,6 +112,15 @@ def test_a_released_slot_comes_back_with_another_tag() -> None:
     assert new_tag != tag
 
 
+def test_there_are_others_only_if_there_is_something_to_release() -> None:
+    slots = Slots(always_quiet)
+    slots.take(("web",))
+    assert not slots.has_others({("web",), ("api",)})
+    assert slots.has_others({("api",)})
+    slots.keep_only([])
+    assert not slots.has_others(set())
+
+
 def test_a_busy_slot_waits_behind_a_quiet_one() -> None:
     busy: set[int] = set()
     slots = Slots(lambda slot: slot not in busy)
