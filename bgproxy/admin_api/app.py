@@ -12,10 +12,10 @@ import orjson
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Middleware
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from bgproxy.admin_api import access, content, openapi, problems, views
-from bgproxy.admin_api.bodies import Body
+from bgproxy.admin_api.bodies import Change
 from bgproxy.admin_api.desk import Desk
 from bgproxy.admin_api.routes import CHANGES, EVENT_STREAM, VIEWS, ChangeRoute, ViewRoute
 from bgproxy.admin_api.throttle import Throttle
@@ -153,16 +153,15 @@ def _change_handler(desk: Desk, route: ChangeRoute) -> Handler:
     return handle
 
 
-def _call(caller: access.Caller, body: BaseModel, key: tuple[str, str] | None) -> Call:
-    guards = body.model_dump(include={"reason", "dry_run", "if_generation"})
-    return Call(actor=caller.name, key=key, **guards)
+def _call(caller: access.Caller, body: Change, key: tuple[str, str] | None) -> Call:
+    return Call(caller.name, body.reason, body.dry_run, body.if_generation, key)
 
 
 def _arguments(request: web.Request) -> dict[str, str]:
     return {**request.query, **request.match_info}
 
 
-def _parse(model: type[Body], text: bytes) -> Body:
+def _parse(model: type[Change], text: bytes) -> Change:
     try:
         return model.model_validate_json(text or b"{}")
     except ValidationError as error:

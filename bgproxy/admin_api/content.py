@@ -28,6 +28,11 @@ async def read(request: web.Request, most_bytes: int) -> bytes:
         raise _too_large(most_bytes)
     content = bytearray()
     try:
+        if request.content.is_eof():  # it came with the head, as nearly all do
+            content += request.content.read_nowait()
+            if len(content) > most_bytes:
+                raise _too_large(most_bytes)
+            return bytes(content)
         async with asyncio.timeout(ARRIVAL_S):
             async for piece in request.content.iter_any():
                 content += piece

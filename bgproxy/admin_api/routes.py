@@ -42,7 +42,7 @@ class ChangeRoute:
     path: str
     summary: str
     handler: Change
-    body: type[bodies.Body]
+    body: type[bodies.Change]
     answer: type[BaseModel]
     role: Role = Role.OPERATOR
     success: int = 200

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -34,7 +34,10 @@ class Event:
 
 
 class EventLog:
-    def __init__(self) -> None:
+    """`soon` runs a function when what is being done now is done: a slow log is not to hold up an answer."""
+
+    def __init__(self, soon: Callable[[Callable[[], None]], object] = lambda write: write()) -> None:
+        self._soon = soon
         self._events: deque[Event] = deque(maxlen=KEPT)
         self._followers: set[asyncio.Queue[Event | None]] = set()
         self._last_id = 0
@@ -44,7 +47,7 @@ class EventLog:
         self._last_id = max(self._last_id + 1, int(now * 1_000_000))
         event = Event(self._last_id, now, kind, service, text, data)
         self._events.append(event)
-        logger.info("%s: %s", kind, text)
+        self._soon(lambda: logger.info("%s: %s", kind, text))
         for follower in list(self._followers):
             if follower.qsize() < BEHIND:
                 follower.put_nowait(event)

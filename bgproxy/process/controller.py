@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import json
 import logging
@@ -96,7 +97,7 @@ class Controller:
         loop.add_signal_handler(signal.SIGINT, lambda: None)
         config = load.parse(seat.config_text, source=seat.config_path, base=Path(seat.config_path).parent)
         engine = EmbeddedEngine(seat.memory, seat.bells[:-1], seat.bells[-1])
-        events = EventLog()
+        events = EventLog(loop.call_soon)
         before = engine.predecessor()
         text = ConfigText(seat.config_text, seat.config_path)
         store = await beginning.open_store(config, before)
@@ -116,6 +117,9 @@ class Controller:
         await runner.setup()
         self._admin = AdminSite(runner, seat.admin)
         await self._admin.follow(config.admin.tls)
+        # What is here stays: a look at all of it, in the middle of a call, would take tens of milliseconds.
+        gc.collect()
+        gc.freeze()
         await self._supervisor.open()
         self._start(self._follow_drains())
         self._start(self._admin.watch())

@@ -70,7 +70,7 @@ class Roster:
     def proofs(self, pools: Iterable[tuple[str, str]]) -> list[Proof]:
         """What is known of everybody in these (service, pool) who is to get traffic."""
         assert self._desired is not None  # noqa: S101 - it has been told whom to follow
-        return self._proofs(self._config, self._desired, pools)
+        return self._proofs(self._config, self._desired, self.members, pools)
 
     async def until_known(self, pools: Sequence[tuple[str, str]], timeout_s: float) -> None:
         """Returns when everybody in these pools has been looked up and checked once, or the time is up."""
@@ -101,7 +101,7 @@ class Roster:
                     for each in self.members_of(config, desired)
                     if (each.service, each.pool) in pools and self.health(each) is Health.UNKNOWN
                 )
-        return self._proofs(config, desired, pools)
+        return self._proofs(config, desired, self.members_of(config, desired), pools)
 
     def members_of(self, config: Config, desired: Desired) -> tuple[Member, ...]:
         """Who would be in the pools, as far as is known by now."""
@@ -137,10 +137,16 @@ class Roster:
             for each in self.members_of(config, desired)
         )
 
-    def _proofs(self, config: Config, desired: Desired, pools: Iterable[tuple[str, str]]) -> list[Proof]:
+    def _proofs(
+        self,
+        config: Config,
+        desired: Desired,
+        members: Iterable[Member],
+        pools: Iterable[tuple[str, str]],
+    ) -> list[Proof]:
         proofs: list[Proof] = []
         by_pool: dict[tuple[str, str], list[Member]] = {}
-        for member in self.members_of(config, desired):
+        for member in members:
             by_pool.setdefault((member.service, member.pool), []).append(member)
         for service_name, pool_name in pools:
             mine = by_pool.get((service_name, pool_name), [])

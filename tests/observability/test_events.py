@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 
 import pytest
 
@@ -49,6 +49,20 @@ def test_an_event_has_everything_for_people_and_machines() -> None:
         "web",
         {"generation": 2},
     )
+
+
+def test_an_event_is_there_at_once_and_its_line_of_the_log_when_there_is_time(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    later: list[Callable[[], None]] = []
+    log = EventLog(later.append)
+    with caplog.at_level("INFO"):
+        event = log.add("switch", "blue → green")
+        assert log.since(0) == [event]
+        assert not caplog.messages
+        for write in later:
+            write()
+    assert caplog.messages == ["switch: blue → green"]
 
 
 def test_since_is_what_came_after() -> None:
