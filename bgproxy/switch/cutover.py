@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bgproxy.engines.base import Engine
@@ -54,8 +53,12 @@ async def cut_over(
             answer, sync_s = await board.commit(
                 call,
                 lambda desired: decide.switched(board.config, desired, planned, now),
-                replace(
-                    board.entry(call, action, names, "done", planned=planned),
+                board.entry(
+                    call,
+                    action,
+                    names,
+                    "done",
+                    planned=planned,
                     duration_ms=answers.milliseconds(time.monotonic() - started),
                     forced=force,
                 ),

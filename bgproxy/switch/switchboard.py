@@ -277,14 +277,12 @@ class Switchboard:
         held: tuple[int, ...] = (),
     ) -> tuple[Answer, float]:
         """Puts what `decided` makes of the newest state into force; the answer, and the seconds of the write."""
-        started = time.monotonic()
         async with self._commits:
             self.require_generation(call)
             after = decided(self.desired)
             answer = {"generation": after.generation, **described(after)}
             stored = None if call.key is None else StoredResponse(*call.key, 200, orjson.dumps(answer))
-            await self._write(after, entry, stored, held=held)
-        return answer, time.monotonic() - started
+            return answer, await self._write(after, entry, stored, held=held)
 
     async def commit_config(self, config: Config, text: ConfigText, entry: HistoryEntry) -> int:
         """Puts another configuration into force, with what it makes of the newest state; its generation."""
@@ -302,8 +300,12 @@ class Switchboard:
         *,
         config: tuple[Config, ConfigText] | None = None,
         held: tuple[int, ...] = (),
-    ) -> None:
-        """Commits, then publishes. A caller that goes away waits for both, so that neither is without the other."""
+    ) -> float:
+        """Commits, then publishes; the seconds of the commit.
+
+        A caller that goes away waits for both, so that neither is without the other.
+        """
+        started = time.monotonic()
         write = asyncio.ensure_future(
             self.store.commit(
                 after,
@@ -320,6 +322,7 @@ class Switchboard:
             except asyncio.CancelledError as cancelled:
                 gone = cancelled
         write.result()
+        written_s = time.monotonic() - started
         before, self.desired = self.desired, after
         self.config = config[0] if config else self.config
         self.holds.forget(held)
@@ -328,6 +331,7 @@ class Switchboard:
         self.publish()
         if gone is not None:
             raise gone
+        return written_s
 
     @contextlib.contextmanager
     def claim(self, call: Call, names: Sequence[str]) -> Iterator[None]:
@@ -362,6 +366,8 @@ class Switchboard:
         *,
         detail: str = "",
         planned: Sequence[Move] = (),
+        duration_ms: float = 0.0,
+        forced: bool = False,
     ) -> HistoryEntry:
         generation = self.desired.generation
         return HistoryEntry(
@@ -375,6 +381,8 @@ class Switchboard:
             from_pool=planned[0].source if planned else None,
             to_pool=planned[0].target if planned else None,
             outcome=outcome,
+            duration_ms=duration_ms,
+            forced=forced,
             detail=detail,
         )
 
