@@ -42,6 +42,7 @@ def of(books: Books) -> Json:
             [each.acked - each.sent - each.sync_s for each in switches], SWITCH_SHARES
         ),
         "own_sync_ms": percentiles_ms([each.sync_s for each in switches], SWITCH_SHARES),
+        "empty_call_ms": percentiles_ms(books.empty_calls_s, SWITCH_SHARES),
         "commit_ms": percentiles_ms([each.ended - each.began for each in books.commits], SWITCH_SHARES),
         "last_old_ms": percentiles_ms(last_old, SWITCH_SHARES),
         "cpu_ms": round(books.cpu_s * 1000, 2),

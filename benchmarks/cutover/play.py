@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.contenders import ContenderError, process
-from benchmarks.cutover import cpu
+from benchmarks.cutover import cpu, levers
 from benchmarks.cutover.peers import Peer
 from benchmarks.cutover.place import Place
 from benchmarks.cutover.yardstick import Commit, Yardstick
@@ -46,11 +46,14 @@ class Plan:
 
 @dataclass(slots=True)
 class Books:
-    """`commits` are the yardstick's, which only bgproxy is measured with; `cpu_s` is that of a switch."""
+    """`commits` are the yardstick's, which only bgproxy is measured with, as with calls that change nothing;
+    `cpu_s` is that of a switch.
+    """
 
     ledger: Ledger = field(default_factory=Ledger)
     switches: list[Switch] = field(default_factory=list)
     commits: list[Commit] = field(default_factory=list)
+    empty_calls_s: list[float] = field(default_factory=list)
     cpu_s: float = 0.0
 
 
@@ -83,6 +86,7 @@ def play(stage: Stage, peer: Peer, plan: Plan, cores: set[int]) -> Books:
             active, idle = idle, active
             if yardstick is not None:
                 _sleep_until(began + (moment + following) / 2)
+                books.empty_calls_s.append(_empty_call_s(place))
                 books.commits.append(yardstick.commit())
         _sleep_until(began + seconds)
         _await_count(stage, path, plan.requests)
@@ -122,6 +126,12 @@ def _switch(ledger: Ledger, peer: Peer, place: Place, to: str) -> Switch:
     acked = time.monotonic()
     ledger.changes.append(Change(Kind.SWITCH, sent, acked, frozenset({SIDES[to]})))
     return Switch(to, sent, acked, sync_s)
+
+
+def _empty_call_s(place: Place) -> float:
+    began = time.monotonic()
+    levers.touch(place)
+    return time.monotonic() - began
 
 
 def _cpu_s(root: int, peer: Peer, place: Place, active: str) -> float:

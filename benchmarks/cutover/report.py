@@ -164,13 +164,15 @@ def _disk(result: Json) -> list[str]:
         "acknowledged, as the caller sees it": facts["acknowledged_ms"],
         "of it, written and synced, as bgproxy says": facts["own_sync_ms"],
         "the rest": facts["beyond_own_sync_ms"],
-        "a commit of the same size by SQLite itself": facts["commit_ms"],
+        "a call that changes nothing, GET /healthz": facts["empty_call_ms"],
+        "the same commit by SQLite itself": facts["commit_ms"],
     }
     beyond_ms = budgets.beyond_disk_ms(facts)
     about = (
         "bgproxy acknowledges what is on the disk; no other proxy here keeps the switch in a synced file. "
-        "The commits, each with the bytes that bgproxy writes for a switch, were made half way between the switches, on the "
-        "same disk and under the same load; requests near them count for everything but latency. "
+        "The commits, each with the statements and bytes of bgproxy's for a switch, and the calls that change nothing, on new "
+        "connections like the switches, were made half way between the switches, on the same disk and under the same "
+        "load; requests near them count for everything but latency. "
         f"Acknowledged beyond such a commit: {_ms(beyond_ms)} ms at the median."
     )
     return [

@@ -20,7 +20,9 @@ def a_request(name: str, started: float, ms: float, version: str, **other: objec
 
 def some_books(*extra: Request) -> Books:
     """From 100 s on, a request of 1 ms every 10 ms; to green at 105 s and back at 110 s, at once and without a loss."""
-    books = Books(switches=[TO_GREEN, TO_BLUE], commits=[Commit(107.5, 107.503)], cpu_s=0.0021)
+    books = Books(
+        switches=[TO_GREEN, TO_BLUE], commits=[Commit(107.5, 107.503)], empty_calls_s=[0.001], cpu_s=0.0021
+    )
     books.ledger.changes = [
         Change(Kind.START, 0.0, 0.0, frozenset({"v1"})),
         Change(Kind.SWITCH, TO_GREEN.sent, TO_GREEN.acked, frozenset({"v2"})),

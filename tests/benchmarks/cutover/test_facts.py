@@ -18,6 +18,7 @@ def test_a_run_without_a_loss_says_so() -> None:
     assert found["acknowledged_ms"]["p50"] == pytest.approx(4.0)
     assert found["beyond_own_sync_ms"]["max"] == pytest.approx(3.0)
     assert found["commit_ms"] == {"count": 1, "p50": 3.0, "p90": 3.0, "max": 3.0}
+    assert found["empty_call_ms"]["p50"] == 1.0
     assert found["cpu_ms"] == 2.1
 
 

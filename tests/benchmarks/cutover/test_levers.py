@@ -54,6 +54,12 @@ def test_bgproxy_says_how_long_it_took_to_sync(tmp_path: Path) -> None:
     assert json.loads(body)["to"] == "green"
 
 
+def test_a_call_that_changes_nothing_is_made_like_a_switch(tmp_path: Path) -> None:
+    with admin_api(tmp_path, an_answer("200 OK", "{}")) as (place, received):
+        levers.touch(place)
+    assert received[0].startswith(b"GET /healthz HTTP/1.1\r\n")
+
+
 def test_a_chunked_answer_is_read_to_its_end(tmp_path: Path) -> None:
     chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nOK\n\r\n0\r\n\r\n"
     with admin_api(tmp_path, chunked) as (place, received):

@@ -1,10 +1,25 @@
+import asyncio
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from benchmarks.cutover import yardstick
 from benchmarks.cutover.yardstick import Yardstick
-from bgproxy.state.sqlite import SCHEMA
+from bgproxy.state.sqlite import SCHEMA, SqliteStore
+from tests.state.examples import desired, entry
+
+
+class Recorded(sqlite3.Connection):
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.statements: list[str] = []
+
+    def execute(self, sql: str, *arguments: Any) -> sqlite3.Cursor:
+        self.statements.append(sql)
+        return super().execute(sql, *arguments)
 
 
 def a_state(path: Path) -> Path:
@@ -17,6 +32,36 @@ def a_state(path: Path) -> Path:
 
 def test_the_newest_switch_is_what_is_committed_again(tmp_path: Path) -> None:
     assert yardstick.newest(a_state(tmp_path / "state.db")) == ("new", "web", "e2")
+
+
+def test_a_commit_is_that_of_the_state_store_statement_for_statement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the one would be measured with the other's length."""
+    connections: list[Recorded] = []
+
+    def connect(*arguments: Any, **options: Any) -> Recorded:
+        connections.append(sqlite3_connect(*arguments, factory=Recorded, **options))
+        return connections[-1]
+
+    sqlite3_connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", connect)
+
+    async def by_the_store() -> list[str]:
+        store = await SqliteStore.open(tmp_path / "state.db")
+        (connection,) = [each for each in connections if each.statements][-1:]
+        connection.statements.clear()
+        await store.commit(desired(1), entry(), expected_generation=0)
+        statements = [*connection.statements]
+        await store.close()
+        return statements
+
+    expected = asyncio.run(by_the_store())
+    with Yardstick.opened(tmp_path / "state.db") as opened:
+        (connection,) = connections[-1:]
+        connection.statements.clear()
+        opened.commit()
+        assert connection.statements == expected
 
 
 def test_each_commit_takes_time_and_is_on_the_disk(tmp_path: Path) -> None:
