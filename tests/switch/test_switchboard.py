@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 from unittest import mock
 
@@ -39,6 +40,20 @@ async def test_a_switch_is_in_the_history_with_who_and_why(web: Stage) -> None:
     assert (entry.action, entry.outcome, entry.actor, entry.reason) == ("switch", "done", "tester", "because")
     assert (entry.from_pool, entry.to_pool, entry.forced) == ("blue", "green", False)
     assert (entry.generation_from, entry.generation_to) == (1, 2)
+
+
+async def test_what_is_called_sync_is_the_commit_and_nothing_after_it(
+    web: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish, took_s = web.board.publish, 0.2
+
+    def publish_slowly() -> None:
+        time.sleep(took_s)
+        publish()
+
+    monkeypatch.setattr(web.board, "publish", publish_slowly)
+    answer = await web.board.switch(CALL, ["web"])
+    assert answer["milliseconds"] - answer["sync_milliseconds"] >= took_s * 1000
 
 
 async def test_a_switch_is_told_to_those_who_follow(web: Stage) -> None:
