@@ -28,6 +28,7 @@ _STATUS_LINES: Final = (
 _BLOCKS: Final = (
     (),
     (b"Accept: */*", b"User-Agent: curl/8", b"Connection: keep-alive"),
+    (b"Accept: */*", b"Cookie: a=b; c", b"Connection: keep-alive"),
     (b"Content-Length: 5",),
     (b"Transfer-Encoding: chunked", b"Trailer: X-Sum"),
     (b"Connection: Upgrade, X-Hop", b"Upgrade: websocket", b"X-Hop: 1", b"Keep-Alive: timeout=5, max=9"),
@@ -53,6 +54,7 @@ _TRAILERS: Final = (b"", b"X-Sum: 1\r\n", b"X:\r\nY: \xff\r\n")
 
 # Whole lines, to be put between others.
 LINES: Final = (
+    *(b"Cookie: " + value for value in (b"a=b", b"", b"a\x00")),
     *(b"Host: " + value for value in (b"a", b"", b"b:81", b"[::1]:80", b"a b", b"a,b", b"a%41")),
     *(
         b"Content-Length: " + value

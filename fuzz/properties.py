@@ -16,8 +16,9 @@ from bgproxy.http1 import forwarding
 from bgproxy.http1.fields import Fields
 from bgproxy.http1.framing import CHUNKED, NONE, UNTIL_CLOSE, ChunkedScanner, request_body, response_body
 from bgproxy.http1.head import RequestHead, ResponseHead, parse_request, parse_response
+from bgproxy.http1.remembered import RequestHeads
 from bgproxy.http1.rewrite import Coding, request_head, response_head
-from bgproxy.model import Forwarding
+from bgproxy.model import Forwarding, HeadLimits
 from fuzz import judges
 from fuzz.judges import Disagreement, Message
 
@@ -31,6 +32,8 @@ _CLIENTS: Final = tuple(forwarding.Client(b"192.0.2.1", b"http", b"80", trusted)
 _FORWARDING: Final = Forwarding()
 _MOST_BODY_BYTES: Final = 16 * 1024  # a longer body is announced, but not judged
 
+# What earlier inputs have left behind must not show.
+_HEADS: Final = RequestHeads(HeadLimits())
 _MOST_PIECES: Final = 64
 
 # What follows must be read as what follows.
@@ -45,6 +48,9 @@ Head = RequestHead | ResponseHead
 def request(data: bytes) -> str:
     """A request, with what it has of a body behind it."""
     head = _parsed(parse_request, data, REQUEST_REFUSALS)
+    other_cookie = data.replace(b"Cookie: ", b"Cookie: " + data[crc32(data) % (len(data) + 1) :][:8])
+    for each in (data, other_cookie):
+        _same(_outcome(_HEADS.read, each), _outcome(parse_request, each), "with what is remembered")
     if not isinstance(head, RequestHead):
         return INCOMPLETE if head is None else REFUSED
     other_line = b"PUT /other HTTP/1.0\r\n" + head.fields.raw + b"\r\n"
@@ -196,7 +202,7 @@ def _same(one: Head | int | None, other: Head | int | None, how: str) -> None:
 
 def _meaning(head: Head) -> list[Any]:
     values = [getattr(head, name) for name in head.__slots__ if name != "fields"]
-    return values + [getattr(head.fields, name) for name in Fields.__slots__]
+    return values + [getattr(head.fields, name) for name in (*Fields.__slots__, "lower") if name != "_lower"]
 
 
 def _informational(head: ResponseHead) -> str:

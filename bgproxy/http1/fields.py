@@ -74,13 +74,14 @@ class Fields:
 
     `raw` is the block as received, each line with its CRLF. `forward` is what goes on to the other
     side: the same lines in the same order, without the hop-by-hop ones (RFC 9110 section 7.6.1) and, in
-    a request, without what a client claims about itself. `lower` is the block in lower case behind a
-    newline, for look-ups of further fields.
+    a request, without what a client claims about itself.
     """
 
     __slots__ = (
+        "_lower",
         "bodiless",
         "chunked",
+        "claims",
         "close",
         "content_length",
         "forward",
@@ -92,7 +93,6 @@ class Fields:
         "host",
         "keep_alive",
         "keep_alive_s",
-        "lower",
         "raw",
         "request_id",
         "traceparent",
@@ -101,8 +101,8 @@ class Fields:
     )
 
     raw: bytes
-    lower: bytes
     forward: bytes
+    _lower: bytes  # empty until it is asked for
     content_length: int | None
     chunked: bool
     close: bool  # Connection: close
@@ -115,6 +115,7 @@ class Fields:
 
     # of a request: as sent, except that several fields of one name are joined by commas
     host: bytes | None  # lower case, with the port if there was one
+    claims: bool  # whether there is any of what follows
     via: bytes | None  # is in `forward`, too
     traceparent: bytes | None  # likewise
     request_id: bytes | None  # X-Request-Id; these are in `forward` no longer
@@ -123,6 +124,28 @@ class Fields:
     forwarded_host: bytes | None
     forwarded_port: bytes | None
     forwarded_proto: bytes | None
+
+    @property
+    def lower(self) -> bytes:
+        """The block in lower case behind a newline, for look-ups of further fields."""
+        if not self._lower:
+            self._lower = b"\n" + self.raw.lower()
+        return self._lower
+
+    def is_plain(self) -> bool:
+        """True of a request's if its host, its framing and whether its client keeps the connection is all there is."""
+        return not self.claims and self.upgrade is None
+
+    def alike(self, raw: bytes, forward: bytes) -> Fields:
+        """Those of a block that differs in nothing that matters to a proxy, if these are plain."""
+        fields = _empty(raw)
+        fields.forward = forward
+        fields.host = self.host
+        fields.content_length = self.content_length
+        fields.chunked = self.chunked
+        fields.close = self.close
+        fields.keep_alive = self.keep_alive
+        return fields
 
     def get(self, name: bytes) -> bytes | None:
         """The value of the first field of that (lower-case) name, as it was sent."""
@@ -137,16 +160,17 @@ def request_fields(block: bytes, limits: HeadLimits = DEFAULT_LIMITS) -> Fields:
     """Validates a request's header block and finds the fields that matter to a proxy."""
     if len(block) > limits.header_block_bytes:
         raise ProxyError(431, "the header fields are too large")
-    if block.count(b"\n") > limits.header_count:
+    if len(block) > limits.header_count and block.count(b"\n") > limits.header_count:
         raise ProxyError(431, "there are too many header fields")
     if _FIELD_BLOCK(block) is None:
         raise ProxyError(400, "a header field is malformed")
     fields = _empty(block)
+    fields._lower = lower = b"\n" + block.lower()
     removed: list[tuple[int, int]] = []
     nominated: list[bytes] = []
     upgrade: bytes | None = None
     plain_coding = False
-    for special in _REQUEST_SPECIAL(fields.lower):
+    for special in _REQUEST_SPECIAL(lower):
         name = special[1]
         value = special[2].rstrip(b" \t")
         if name == b"host":
@@ -165,6 +189,7 @@ def request_fields(block: bytes, limits: HeadLimits = DEFAULT_LIMITS) -> Fields:
             value = block[start - 1 : end - 1].rstrip(b" \t")  # as sent; `lower` is one byte longer in front
             before = getattr(fields, slot)
             setattr(fields, slot, value if before is None else before + b", " + value)
+            fields.claims = True
             if name in _PASSED_ON:
                 continue
         elif name == b"transfer-encoding":
@@ -201,12 +226,13 @@ def response_fields(block: bytes, *, bodiless: bool = False) -> Fields:
     if _FIELD_BLOCK(block) is None:
         raise bad_response("a header field is malformed")
     fields = _empty(block)
+    fields._lower = lower = b"\n" + block.lower()
     removed: list[tuple[int, int]] = []
     nominated: list[bytes] = []
     upgrade: bytes | None = None
     plain_coding = False
     try:
-        for special in _RESPONSE_SPECIAL(fields.lower):
+        for special in _RESPONSE_SPECIAL(lower):
             name = special[1]
             value = special[2].rstrip(b" \t")
             if name == b"content-length":
@@ -253,8 +279,9 @@ def bad_response(what: str) -> ProxyError:
 def _empty(block: bytes) -> Fields:
     fields = Fields()
     fields.raw = block
-    fields.lower = b"\n" + block.lower()
+    fields._lower = b""
     fields.host = None
+    fields.claims = False
     fields.content_length = None
     fields.chunked = False
     fields.close = False

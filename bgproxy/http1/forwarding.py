@@ -10,11 +10,12 @@ import os
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from bgproxy.http1.head import Fields
+from bgproxy.http1.fields import Fields, request_fields
 from bgproxy.model import Forwarding
 
 PSEUDONYM: Final = b"bgproxy"  # RFC 9110 section 7.6.3: in place of a host name, which is nobody's business
 
+_NO_FIELDS: Final = request_fields(b"")
 _ID: Final = slice(14, 46)  # in a line of X-Request-Id
 
 # The end of a head, which is another one for each request.
@@ -55,6 +56,16 @@ def lines(fields: Fields, host: bytes, minor: int, client: Client, settings: For
     return b"\r\n".join(out)
 
 
+def usual_lines(scheme: bytes, port: bytes, settings: Forwarding) -> bytes | None:
+    """`lines` for a request in HTTP/1.1 whose client claims nothing, with a `%b` for its address and one for the host.
+
+    None if it takes more to make them.
+    """
+    if settings.forwarded or not settings.x_forwarded:
+        return None
+    return lines(_NO_FIELDS, b"%b", 1, Client(b"%b", scheme, port, trusted=False), settings)
+
+
 def forwarded_element(client: Client, host: bytes) -> bytes:
     """One element of Forwarded (RFC 7239 section 4); IPv6 addresses are quoted (section 6)."""
     peer = client.peer
@@ -64,7 +75,7 @@ def forwarded_element(client: Client, host: bytes) -> bytes:
     return element + b';host="' + host + b'"' if host else element
 
 
-def identity(settings: Forwarding, fields: Fields) -> Identity | None:
+def identity(settings: Forwarding, fields: Fields = _NO_FIELDS) -> Identity | None:
     """What ends the heads with these fields, if it is another for each request; None: an empty line does.
 
     An X-Request-Id that came is kept, and so is a trace.

@@ -11,6 +11,7 @@ start line (most clients' next request) costs the start line and one comparison.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 from bgproxy.errors import ProxyError
@@ -39,20 +40,43 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ([1-5][0-9][0-9])(?: " + VALUE + rb
 
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]+)([/?].*)?").fullmatch
 
+# What `parse_request` asks about a header block.
+ReadBlock = Callable[[bytes, HeadLimits], Fields]
+
 
 class RequestHead:
     """One request's head. Immutable, as `Fields` is.
 
-    `raw` is the whole head as received and `size` its length; `target` is in origin or asterisk form.
+    `raw` is the whole head as received and `size` its length; `target` is in origin or asterisk form. `line_bytes` is
+    the length of a request line that can be passed on as it is, else 0.
     `has_body` is whether anything follows that is the request's, `keeps` whether the client wants to keep the
     connection, `plain` whether it speaks HTTP/1.1 and takes a response body, so that most responses can be passed
     on to it as they are, or with nothing but the word that the connection ends.
     """
 
-    __slots__ = ("fields", "has_body", "host", "keeps", "method", "minor", "plain", "raw", "size", "target")
+    __slots__ = (
+        "fields",
+        "has_body",
+        "host",
+        "keeps",
+        "line_bytes",
+        "method",
+        "minor",
+        "plain",
+        "raw",
+        "size",
+        "target",
+    )
 
     def __init__(
-        self, raw: bytes, method: bytes, target: bytes, minor: int, host: bytes, fields: Fields
+        self,
+        raw: bytes,
+        method: bytes,
+        target: bytes,
+        minor: int,
+        host: bytes,
+        fields: Fields,
+        line_bytes: int = 0,
     ) -> None:
         self.raw = raw
         self.size = len(raw)
@@ -61,6 +85,7 @@ class RequestHead:
         self.minor = minor
         self.host = host
         self.fields = fields
+        self.line_bytes = line_bytes
         self.has_body = bool(fields.content_length) or fields.chunked
         self.keeps = not fields.close and (minor == 1 or fields.keep_alive)
         self.plain = minor == 1 and method != b"HEAD"
@@ -110,11 +135,15 @@ class ResponseHead:
 
 
 def parse_request(
-    data: bytes, memo: RequestHead | None = None, limits: HeadLimits = DEFAULT_LIMITS
+    data: bytes,
+    memo: RequestHead | None = None,
+    limits: HeadLimits = DEFAULT_LIMITS,
+    read_block: ReadBlock = request_fields,
 ) -> RequestHead | None:
     """Reads a request head from the start of `data`; None if it is not complete yet.
 
     `memo` is any head that was read before by the same limits, best the last one of the same client.
+    `read_block` is `request_fields`, or somebody who remembers what that has said.
     Raises `ProxyError` with 400, 414, 417, 431, 501 or 505. Callers skip one leading CRLF (RFC 9112
     section 2.2) with `skip_empty_line` before they count anything as the beginning of a request.
     """
@@ -129,25 +158,35 @@ def parse_request(
     start = line.end()
     if start > limits.request_line_bytes:
         raise ProxyError(414, "the request line is too long")
-    end = data.find(b"\r\n\r\n", start - 2)
-    if end < 0:
-        _check_partial_block(data, start, limits)
-        return None
-    block = data[start : end + 2]
-    fields = memo.fields if memo is not None and memo.fields.raw == block else request_fields(block, limits)
+    fields = None
+    if memo is not None:
+        raw = memo.fields.raw
+        size = start + len(raw) + 2
+        if data[start : size - 2] == raw and data[size - 2 : size] == b"\r\n":
+            fields = memo.fields
+    if fields is None:
+        end = data.find(b"\r\n\r\n", start - 2)
+        if end < 0:
+            _check_partial_block(data, start, limits)
+            return None
+        fields = read_block(data[start : end + 2], limits)
+        size = end + 4
     method, target = line.groups()
     host = fields.host
-    if usual is None:
+    if usual is not None:
+        if host is not None:
+            return RequestHead(data[:size], method, target, 1, host, fields, start)
+    else:
         old = data.startswith(b"0", start - 3)
         if not target.startswith(b"/"):
             target, host = _other_form(method, target, host, old=old)
         if old:
             if fields.chunked:
                 raise ProxyError(400, "Transfer-Encoding needs HTTP/1.1")
-            return RequestHead(data[: end + 4], method, target, 0, host or b"", fields)
-    if host is None:
-        raise ProxyError(400, "an HTTP/1.1 request needs exactly one Host field")
-    return RequestHead(data[: end + 4], method, target, 1, host, fields)
+            return RequestHead(data[:size], method, target, 0, host or b"", fields)
+        if host is not None:
+            return RequestHead(data[:size], method, target, 1, host, fields)
+    raise ProxyError(400, "an HTTP/1.1 request needs exactly one Host field")
 
 
 def parse_response(data: bytes, memo: ResponseHead | None = None) -> ResponseHead | None:

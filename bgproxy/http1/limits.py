@@ -15,3 +15,8 @@ CHUNK_LINE_BYTES: Final = 4 * KIB  # 400 or 502; size and extensions of one chun
 CHUNK_EXTENSIONS_BYTES: Final = 16 * KIB  # 400 or 502; of all chunks of a body: nobody needs them
 TRAILER_BYTES: Final = 8 * KIB  # 400 or 502
 INFORMATIONAL_RESPONSES: Final = 16  # 502; 1xx heads before the final one
+
+# What a listener remembers of the requests that came to it. Full, each kind begins anew.
+REMEMBERED_HEADS: Final = 512
+REMEMBERED_BLOCKS: Final = 128
+REMEMBERED_BYTES: Final = KIB  # of a head or a block; a longer one is read each time

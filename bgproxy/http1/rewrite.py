@@ -27,6 +27,8 @@ def request_head(head: RequestHead, told: bytes) -> bytes:
     """
     fields = head.fields
     block = fields.forward
+    if head.line_bytes and fields.upgrade is None:  # nearly every one
+        return (head.raw[:-2] if block is fields.raw else head.raw[: head.line_bytes] + block) + told
     if head.host != fields.host:
         # An absolute target overrules the Host field. A client of HTTP/1.0 may have sent neither, and
         # RFC 9112 section 3.2 wants an empty field then.

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Final, Protocol
 from bgproxy.errors import ProxyError
 from bgproxy.http1 import responses
 from bgproxy.http1.forwarding import Client, Identity, identity, lines
-from bgproxy.http1.head import RequestHead, parse_request, skip_empty_line
+from bgproxy.http1.head import RequestHead, skip_empty_line
 from bgproxy.http1.rewrite import request_head, with_hops
 from bgproxy.proxy import limits
 from bgproxy.proxy.client import ClientConnection
 from bgproxy.proxy.exchange import Exchange
 from bgproxy.proxy.log_entry import note_refused
-from bgproxy.proxy.origin import Opening, Origin
 from bgproxy.proxy.portions import PORTION_BYTES, read_in_portions
 from bgproxy.shared_memory.counters import RESPONSES
 
 if TYPE_CHECKING:
     from bgproxy.proxy.dataplane import DataPlane
+    from bgproxy.proxy.origin import Origin
 
 # RFC 9110 section 7.6.2: the methods whose way through proxies may be limited.
 # An empty line may come behind a body, from clients of long ago (RFC 9112 section 2.2).
@@ -205,7 +205,7 @@ class Downstream(ClientConnection):
 
     def _begin(self, data: bytes, received: bytes = b"") -> None:
         """`data` is what was `received` without the empty line in front of it, if there was one."""
-        head = self._head or self._recall()
+        head = self._head
         if head is None or not data.startswith(head.raw):  # the last one again?
             head = self._read_head(data, received)
             if head is None:
@@ -221,10 +221,8 @@ class Downstream(ClientConnection):
 
     def _read_head(self, data: bytes, received: bytes) -> RequestHead | None:
         """The head of a request that is not the last one again; None if there is none to go on with."""
-        opening = self.origin.opening
-        memo = opening.head if self._head is None and opening is not None else self._head
         try:
-            head = parse_request(data, memo, self.origin.settings.head)
+            head = self.origin.heads.read(data, self._head)
         except ProxyError as error:
             rest = skip_empty_line(data)
             if rest is data or rest[:2] == b"\r\n":
@@ -242,36 +240,35 @@ class Downstream(ClientConnection):
                 self.deadline = self.plane.now + self.plane.request_head_s
             self._buffer = received or data
             return None
-        first = self._client is None
         self._prepare(head)
         if head.method in HOP_COUNTED and not self._count_hop(head):
             self._buffer = b""
             self._begun = False
             return None
-        if first and self._named is None and head.size <= limits.MEMO_BYTES:
-            self.origin.opening = Opening(self.peer, head, self._identity, self._told, self.outgoing)
         return head
-
-    def _recall(self) -> RequestHead | None:
-        """What the last connection began with, and what was made of it, if that was for the same client."""
-        opening = self.origin.opening
-        if opening is not None and opening.peer == self.peer and self._named is None:
-            self._head, self._identity = opening.head, opening.identity
-            self._told, self.outgoing = opening.told, opening.outgoing
-        return self._head
 
     def _prepare(self, head: RequestHead) -> None:
         """Makes what goes upstream of a head that is not the last one's."""
+        origin, fields, last = self.origin, head.fields, self._head
+        if last is None and head.size <= limits.MEMO_BYTES:
+            origin.heads.last = head
+        if last is None or last.fields is not fields or last.host != head.host or last.minor != head.minor:
+            if origin.told is None or fields.claims or not head.minor or not head.host or self._named:
+                self._tell(head)
+            else:
+                self._told = origin.told % (self.peer, head.host)
+                self._identity = origin.identity
+        self._head = head
+        self.outgoing = request_head(head, self._told)
+
+    def _tell(self, head: RequestHead) -> None:
+        """What the upstream is told beside a head that is not a usual one."""
         forwarding = self.origin.settings.forwarding
         client = self._client
         if client is None:
             client = self._client = self._describe_client()
-        fields, last = head.fields, self._head
-        if last is None or (last.fields, last.host, last.minor) != (fields, head.host, head.minor):
-            self._identity = identity(forwarding, fields)
-            self._told = lines(fields, head.host, head.minor, client, forwarding)
-        self._head = head
-        self.outgoing = request_head(head, self._told)
+        self._identity = identity(forwarding, head.fields)
+        self._told = lines(head.fields, head.host, head.minor, client, forwarding)
 
     def _count_hop(self, head: RequestHead) -> bool:
         """RFC 9110 section 7.6.2: false if the request was for the last one that it may reach, which is us."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Final
 
-from bgproxy.http1.forwarding import Identity
-from bgproxy.http1.head import RequestHead
+from bgproxy.http1.forwarding import Identity, identity, usual_lines
+from bgproxy.http1.remembered import RequestHeads
 from bgproxy.model import Forwarding, Listener
 
 _REMEMBERED_PEERS: Final = 4096  # whether they are trusted; further ones are looked at again
@@ -18,34 +18,34 @@ Trusts = Callable[[bytes], bool]
 
 
 @dataclass(slots=True)
-class Opening:
-    """What a connection began with, and what was made of it for the upstream."""
-
-    peer: bytes
-    head: RequestHead
-    identity: Identity | None
-    told: bytes
-    outgoing: bytes
-
-
-@dataclass(slots=True)
 class Origin:
     """`trusts` tells whether what a peer (an address as text) says about its client is believed.
 
-    `opening` is the last connection's: another client's first head is often the same, and a client that makes a
-    connection for each request is the same itself.
+    `told` and `identity` are what upstreams are told of a request that says nothing of that kind itself, see
+    `forwarding.usual_lines`.
     """
 
     settings: Listener
     scheme: bytes
     port: int  # where it really listens; 0: on a unix socket
     trusts: Trusts
-    opening: Opening | None = field(default=None, init=False)
+    heads: RequestHeads
+    told: bytes | None
+    identity: Identity | None
 
     @classmethod
     def of(cls, settings: Listener, port: int) -> Origin:
         scheme = b"http" if settings.tls is None else b"https"
-        return cls(settings, scheme, port, trust_in(settings.forwarding))
+        forwarding = settings.forwarding
+        return cls(
+            settings,
+            scheme,
+            port,
+            trust_in(forwarding),
+            RequestHeads(settings.head),
+            usual_lines(scheme, b"%d" % port if port else b"", forwarding),
+            identity(forwarding),
+        )
 
 
 def trust_in(forwarding: Forwarding) -> Trusts:

@@ -48,7 +48,8 @@ def response(*lines: bytes, start: bytes = b"HTTP/1.1 200 OK") -> bytes:
 def meaning(head: RequestHead | ResponseHead) -> dict[str, Any]:
     """All that a head says, so that two of them can be compared."""
     values = {name: getattr(head, name) for name in head.__slots__}
-    values["fields"] = {name: getattr(head.fields, name) for name in Fields.__slots__}
+    names = (*(name for name in Fields.__slots__ if name != "_lower"), "lower")
+    values["fields"] = {name: getattr(head.fields, name) for name in names}
     return values
 
 

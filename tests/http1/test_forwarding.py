@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from bgproxy.http1.forwarding import Client, forwarded_element, identity, lines, request_id_of
+from bgproxy.http1.forwarding import Client, forwarded_element, identity, lines, request_id_of, usual_lines
 from bgproxy.model import Forwarding
 from tests.http1.feeding import accepted_request
 
@@ -51,3 +51,23 @@ def test_an_identity_ends_a_head_and_is_never_the_same() -> None:
     assert all(tail.endswith(b"\r\n\r\n") and tail.count(b"\r\n") == 2 for tail in tails)
     assert all(len(request_id_of(fields, tail)) == 32 for tail in tails)
     assert identity(Forwarding(request_id=False), fields) is None
+
+
+@pytest.mark.parametrize("port", [b"8080", b""])
+@pytest.mark.parametrize("trusted", [False, True])
+@pytest.mark.parametrize("peer", [b"192.0.2.1", b"2001:db8::1", b"unix:"])
+@pytest.mark.parametrize("settings", [Forwarding(), Forwarding(via=False, request_id=False)])
+def test_what_is_told_of_a_client_that_claims_nothing_is_made_in_advance(
+    port: bytes, peer: bytes, settings: Forwarding, *, trusted: bool
+) -> None:
+    head = accepted_request(b"GET / HTTP/1.1\r\nHost: a:81\r\n\r\n")
+    usual = usual_lines(b"https", port, settings)
+    assert usual is not None
+    assert not head.fields.claims
+    client = Client(peer, b"https", port, trusted=trusted)
+    assert usual % (peer, head.host) == lines(head.fields, head.host, 1, client, settings)
+
+
+@pytest.mark.parametrize("settings", [Forwarding(forwarded=True), Forwarding(x_forwarded=False)])
+def test_what_takes_more_is_not_made_in_advance(settings: Forwarding) -> None:
+    assert usual_lines(b"http", b"80", settings) is None

@@ -51,7 +51,7 @@ async def test_by_default_the_client_the_proxy_and_the_request_are_named(convers
 
 
 async def test_clients_who_begin_with_the_same_head_are_told_apart(converse: Converse) -> None:
-    """What was made of the first head of a connection is used for the next one: of the same client only."""
+    """What is remembered of a head is all but whose it is."""
     talk = await converse(listener={"forwarding": Forwarding(via=False, request_id=False)})
     upstream = None
     for source in ("127.0.0.1", "127.0.0.2", "127.0.0.2", "127.0.0.1"):
@@ -81,6 +81,17 @@ async def test_clients_behind_one_proxy_are_told_apart(converse: Converse) -> No
         assert f"X-Forwarded-Port: {port}\n" in head
         await upstream.sends(answer())
         await client.gets(answer())
+
+
+async def test_the_version_that_a_request_came_in_is_told(converse: Converse) -> None:
+    talk = await converse(listener={"forwarding": Forwarding()})
+    for version in ("1.1", "1.0", "1.1"):
+        client = await talk.client()
+        await client.sends(get("/", "Connection: close", version=version))
+        upstream = await talk.blue[0].accepts()
+        assert f"\nVia: {version} bgproxy\n" in await head_of(upstream)
+        await upstream.sends(answer("", "Connection: close"))
+        await client.gets(answer("", "Connection: close"))
 
 
 async def test_what_a_client_claims_is_replaced(converse: Converse) -> None:
