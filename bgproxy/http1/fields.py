@@ -90,6 +90,7 @@ class Fields:
         "forwarded_host",
         "forwarded_port",
         "forwarded_proto",
+        "held",
         "host",
         "keep_alive",
         "keep_alive_s",
@@ -114,6 +115,7 @@ class Fields:
     keep_alive_s: int | None  # for how long the upstream says that it keeps the connection
 
     # of a request: as sent, except that several fields of one name are joined by commas
+    held: tuple[bytes, tuple[int, bool] | None] | None  # `routing.split`'s own: what it has read, for whom
     host: bytes | None  # lower case, with the port if there was one
     claims: bool  # whether there is any of what follows
     via: bytes | None  # is in `forward`, too
@@ -280,6 +282,7 @@ def _empty(block: bytes) -> Fields:
     fields = Fields()
     fields.raw = block
     fields._lower = b""
+    fields.held = None
     fields.host = None
     fields.claims = False
     fields.content_length = None

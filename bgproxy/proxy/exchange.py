@@ -254,7 +254,6 @@ class Exchange:
             and self.head.plain
             and self.body is None
             and self.outgoing is not None
-            and not self._cookie
             and not self.service.special
             and not self.downstream.plane.draining
         ):
@@ -389,12 +388,14 @@ class Exchange:
             self.upstream_data(rest)
 
     def _respond_at_once(self, head: ResponseHead, data: bytes) -> None:
-        """Nearly every response: all of it is here, and nothing about it has to change."""
+        """Nearly every response: all of it is here, and nothing about it has to change but the end of its head."""
         downstream, connection, keeps = self.downstream, self.connection, self.head.keeps
         assert connection is not None  # noqa: S101 - the response came by it
         self.connection = None
         begin = head.plain if keeps else head.last
-        if begin is not head.raw:
+        if self._cookie:
+            data = b"%bSet-Cookie: %b\r\n\r\n%b" % (begin[:-2], self._cookie, data[head.size :])
+        elif begin is not head.raw:
             data = begin + data[head.size :]
         downstream.transport.write(data)
         connection.user = None

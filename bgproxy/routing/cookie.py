@@ -10,8 +10,12 @@ def cookie_value(fields: Fields, name: bytes) -> bytes | None:
     header = fields.get(b"cookie")
     if header is None:
         return None
-    for pair in header.split(b";"):
+    at = header.find(name)
+    while at >= 0:  # only pairs in which the name occurs are looked at, each once
+        end = header.find(b";", at)
+        pair = header[header.rfind(b";", 0, at) + 1 : end if end >= 0 else len(header)]
         key, _, value = pair.strip(b" \t").partition(b"=")
         if key == name:
             return value.strip(b'"')
+        at = header.find(name, end) if end >= 0 else -1
     return None

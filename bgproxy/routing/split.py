@@ -37,9 +37,12 @@ class LiveService:
     __slots__ = (
         "_active",
         "_canary",
+        "_cookie",
+        "_held_by",
         "_idle",
         "_matches",
         "_position",
+        "_salt",
         "_sticky",
         "active",
         "cells",
@@ -109,6 +112,9 @@ class LiveService:
         self._canary = view.canary
         self._sticky = policy.sticky
         self._matches = () if view.canary is None else view.canary.match
+        self._cookie = b"" if policy.sticky is None else (policy.sticky.cookie or "").encode()
+        self._salt = b"" if view.canary is None else view.canary.salt.encode()
+        self._held_by = b"%b=%b" % (self._cookie, self._salt)
         header = policy.preview.header
         secret = policy.preview.secret or ""
         self.preview_header = header.lower().encode() if header is not None and secret else None
@@ -194,19 +200,21 @@ class LiveService:
         return self._split_by_cookie(canary, sticky, head.fields)
 
     def _split_by_cookie(self, canary: Canary, sticky: Sticky, fields: Fields) -> Choice:
-        assert sticky.cookie is not None  # noqa: S101 - a Sticky has a cookie or a header
-        held = read_cookie(fields, sticky.cookie.encode(), canary.salt)
+        memo = fields.held
+        if memo is None or memo[0] != self._held_by:
+            memo = fields.held = self._held_by, read_cookie(fields, self._cookie, self._salt)
+        held = memo[1]
         if held is None:
             bucket, seen_idle = self._next_bucket(), False
         else:
             bucket, seen_idle = held
         to_idle = seen_idle or bucket < canary.weight
-        pool = self.idle if to_idle else self._active[0]
+        choice = self._idle if to_idle else self._active
         if held is not None and to_idle == seen_idle:
-            return pool, b""
+            return choice
         side = "i" if to_idle else "a"
         value = f"{sticky.cookie}={canary.salt}.{bucket}.{side}; Path=/; Max-Age={int(sticky.ttl_s)}"
-        return pool, f"{value}; HttpOnly; SameSite=Lax".encode()
+        return choice[0], f"{value}; HttpOnly; SameSite=Lax".encode()
 
     def _exact(self, weight: int) -> bool:
         # Bresenham's line: the requests of the idle side are spread evenly over the period.
@@ -244,13 +252,13 @@ def bucket_of(salt: str, value: bytes) -> int:
     return int.from_bytes(digest, "big") % BUCKETS
 
 
-def read_cookie(fields: Fields, name: bytes, salt: str) -> tuple[int, bool] | None:
+def read_cookie(fields: Fields, name: bytes, salt: bytes) -> tuple[int, bool] | None:
     """(bucket, has been on the idle side) from our cookie; None if it is absent, foreign or older."""
     value = cookie_value(fields, name)
     if value is None:
         return None
     parts = value.rsplit(b".", 2)
-    if len(parts) != 3 or parts[0] != salt.encode() or not parts[1].isdigit() or len(parts[1]) > 2:
+    if len(parts) != 3 or parts[0] != salt or not parts[1].isdigit() or len(parts[1]) > 2:
         return None
     return int(parts[1]), parts[2] == b"i"
 

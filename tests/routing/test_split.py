@@ -386,6 +386,34 @@ def test_cookies_are_read_from_a_head_as_it_was_sent() -> None:
     assert cookie_value(head.fields, b"a") is None
 
 
+@pytest.mark.parametrize(
+    ("header", "value"),
+    [
+        ("bg=1", b"1"),
+        ("a=2; bg=1", b"1"),
+        ("a=bg=2;\t bg=1 ; b=3", b"1"),
+        ("bgx=2; xbg=3; bg=1; bg=4", b"1"),
+        ('bg="1"', b"1"),
+        ("a; bg; bg=1", b""),
+        ("bg =2; bg=1", b"1"),
+        ("bg=", b""),
+        ("abg=1; bgg=2; bg;", b""),
+        ("a=bg", None),
+        ("", None),
+    ],
+)
+def test_the_first_cookie_of_a_name_counts(header: str, value: bytes | None) -> None:
+    assert cookie_value(request(f"Cookie: {header}").fields, b"bg") == value
+
+
+def test_what_was_read_for_one_release_is_not_taken_for_another() -> None:
+    head = request("Cookie: bg=r1.99.i")
+    old, new = (live_service(canary=canary(1, salt=salt), sticky=COOKIE) for salt in ("r1", "r2"))
+    for _ in range(2):
+        assert old.split(head) == (old.idle, b"")
+        assert new.split(head)[1].startswith(b"bg=r2.")
+
+
 # --- what requests find compiled --------------------------------------------------------------------------
 
 
