@@ -17,6 +17,7 @@ PSEUDONYM: Final = b"bgproxy"  # RFC 9110 section 7.6.3: in place of a host name
 
 _NO_FIELDS: Final = request_fields(b"")
 _ID: Final = slice(14, 46)  # in a line of X-Request-Id
+_FIRST: Final = ord("X")  # of that line, and of no other that an `Identity` makes
 
 # The end of a head, which is another one for each request.
 Identity = Callable[[], bytes]
@@ -93,7 +94,7 @@ def request_id_of(fields: Fields, tail: bytes) -> bytes:
     """The id under which an upstream knows a request; `tail` is what an `Identity` made."""
     if fields.request_id is not None:
         return fields.request_id
-    return tail[_ID] if tail.startswith(b"X-Request-Id: ") else b""
+    return tail[_ID] if tail[0] == _FIRST else b""
 
 
 # Private

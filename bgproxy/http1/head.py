@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from bgproxy.errors import ProxyError
 from bgproxy.http1.fields import (
@@ -48,10 +48,10 @@ class RequestHead:
     """One request's head. Immutable, as `Fields` is.
 
     `raw` is the whole head as received and `size` its length; `target` is in origin or asterisk form. `line_bytes` is
-    the length of a request line that can be passed on as it is, else 0.
-    `has_body` is whether anything follows that is the request's, `keeps` whether the client wants to keep the
-    connection, `plain` whether it speaks HTTP/1.1 and takes a response body, so that most responses can be passed
-    on to it as they are, or with nothing but the word that the connection ends.
+    the length of a request line that can be passed on as it is, else 0. `has_body` is whether anything follows that is
+    the request's, `keeps` whether the client wants to keep the connection, `plain` whether it speaks HTTP/1.1 and
+    takes a response body, so that most responses can be passed on to it as they are, or with nothing but the word
+    that the connection ends. `logged` is the access log's own.
     """
 
     __slots__ = (
@@ -60,6 +60,7 @@ class RequestHead:
         "host",
         "keeps",
         "line_bytes",
+        "logged",
         "method",
         "minor",
         "plain",
@@ -86,6 +87,7 @@ class RequestHead:
         self.host = host
         self.fields = fields
         self.line_bytes = line_bytes
+        self.logged: Any = None
         self.has_body = bool(fields.content_length) or fields.chunked
         self.keeps = not fields.close and (minor == 1 or fields.keep_alive)
         self.plain = minor == 1 and method != b"HEAD"

@@ -1,6 +1,7 @@
 """A line of the access log: which requests get one, what it tells, and how it is written.
 
-Values in, bytes out: no I/O and no clock. Whatever bytes a client has sent, it cannot end a line, begin another
+Values in, bytes out: no I/O and no clock. Most of a line is the same for all requests of a connection, with a head, or
+of an upstream, so it is made of parts that whoever writes lines may keep. Whatever bytes a client has sent, it cannot end a line, begin another
 one or reach a terminal. Headers that carry credentials (Authorization, Cookie) are not among the values.
 """
 
@@ -11,7 +12,7 @@ import time
 from collections.abc import Callable
 from functools import lru_cache
 from math import inf
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 import orjson
 
@@ -74,7 +75,46 @@ class Entry(NamedTuple):
 
 
 Wants = Callable[[int, int, bytes], bool]
-Format = Callable[[Entry], bytes]
+
+# What a format makes of some values of an entry; nobody else looks into it.
+Part = Any
+
+
+class Format(Protocol):
+    """A way to write lines. The values are those of `Entry`."""
+
+    def client(self, peer: str, scheme: str, tls: str | None) -> Part: ...
+
+    def asked(
+        self,
+        method: bytes,
+        target: bytes,
+        host: bytes | None,
+        minor: int | None,
+        referer: bytes | None,
+        user_agent: bytes | None,
+    ) -> Part: ...
+
+    def place(
+        self, service: str | None, pool: str | None, version: str | None, upstream: str | None
+    ) -> Part: ...
+
+    def line(
+        self,
+        ended_at: float,
+        client: Part,
+        asked: Part,
+        place: Part,
+        status: int,
+        outcome: Outcome,
+        attempts: int,
+        request_bytes: int,
+        response_bytes: int,
+        connect_us: int | None,
+        first_byte_us: int | None,
+        duration_us: int,
+        request_id: bytes | None,
+    ) -> bytes: ...
 
 
 def rule(settings: AccessLog) -> Wants:
@@ -88,6 +128,8 @@ def rule(settings: AccessLog) -> Wants:
     status_from = settings.always_status or inf
     slower_us = inf if settings.always_slower_s is None else settings.always_slower_s * 1e6
     prefixes = tuple(path.encode().rstrip(b"/") for path in settings.except_paths)
+    if step >= _WHOLE and not prefixes:
+        return lambda status, duration_us, target: True  # noqa: ARG005 - everything
 
     def wants(status: int, duration_us: int, target: bytes) -> bool:
         nonlocal counted
@@ -104,56 +146,141 @@ def rule(settings: AccessLog) -> Wants:
     return wants
 
 
-def json_line(entry: Entry) -> bytes:
-    second = int(entry.ended_at)
-    return orjson.dumps(
-        {
-            "time": f"{_iso(second)}.{int((entry.ended_at - second) * 1000):03d}Z",
-            "client": entry.peer,
-            "method": _text(entry.method or None),
-            "target": _text(entry.target or None),
-            "host": _text(entry.host),
-            "protocol": f"HTTP/1.{entry.minor}" if entry.method and entry.minor is not None else None,
-            "scheme": entry.scheme,
-            "tls": entry.tls,
-            "status": entry.status,
-            "outcome": entry.outcome,
-            "service": entry.service,
-            "pool": entry.pool,
-            "version": entry.version,
-            "upstream": entry.upstream,
-            "attempts": entry.attempts,
-            "request_bytes": entry.request_bytes,
-            "response_bytes": entry.response_bytes,
-            "connect_ms": _ms(entry.connect_us),
-            "first_byte_ms": _ms(entry.first_byte_us),
-            "duration_ms": _ms(entry.duration_us),
-            "request_id": _text(entry.request_id),
-            "referer": _text(entry.referer),
-            "user_agent": _text(entry.user_agent),
-        },
-        option=orjson.OPT_APPEND_NEWLINE,
-    )
+class Json:
+    """One object in each line. The parts are pairs, or the text itself."""
+
+    def __init__(self) -> None:
+        # Requests end in order: most end in the same second as the one before.
+        self._second = -1
+        self._time = ""
+
+    def client(self, peer: str, scheme: str, tls: str | None) -> tuple[str, str]:
+        return _members({"client": peer}), _members({"scheme": scheme, "tls": tls})
+
+    def asked(
+        self,
+        method: bytes,
+        target: bytes,
+        host: bytes | None,
+        minor: int | None,
+        referer: bytes | None,
+        user_agent: bytes | None,
+    ) -> tuple[str, str]:
+        protocol = f"HTTP/1.{minor}" if method and minor is not None else None
+        line = {"method": _text(method or None), "target": _text(target or None)}
+        return (
+            _members({**line, "host": _text(host), "protocol": protocol}),
+            _members({"referer": _text(referer), "user_agent": _text(user_agent)}),
+        )
+
+    def place(self, service: str | None, pool: str | None, version: str | None, upstream: str | None) -> str:
+        return _members({"service": service, "pool": pool, "version": version, "upstream": upstream})
+
+    def line(
+        self,
+        ended_at: float,
+        client: tuple[str, str],
+        asked: tuple[str, str],
+        place: str,
+        status: int,
+        outcome: Outcome,
+        attempts: int,
+        request_bytes: int,
+        response_bytes: int,
+        connect_us: int | None,
+        first_byte_us: int | None,
+        duration_us: int,
+        request_id: bytes | None,
+    ) -> bytes:
+        passed_s = ended_at - self._second
+        if not 0 <= passed_s < 1:
+            self._second = second = int(ended_at)
+            self._time = _iso(second)
+            passed_s = ended_at - second
+        peer, secured = client
+        request, headers = asked
+        duration = f"{duration_us // 1000}{_THOUSANDTHS[duration_us % 1000]}"
+        first_byte = duration if first_byte_us == duration_us else _ms(first_byte_us)
+        return (
+            f'{{"time":"{self._time}{_MILLISECONDS[int(passed_s * 1000)]}Z",{peer},{request},{secured},'
+            f'"status":{status},"outcome":"{outcome}",{place},"attempts":{attempts},"request_bytes":{request_bytes},'
+            f'"response_bytes":{response_bytes},"connect_ms":{"null" if connect_us is None else _ms(connect_us)},'
+            f'"first_byte_ms":{first_byte},"duration_ms":{duration},"request_id":{_id(request_id)},{headers}}}\n'
+        ).encode()
 
 
-def combined_line(entry: Entry) -> bytes:
+class Combined:
     """Apache's `%h %l %u %t "%r" %>s %O "%{Referer}i" "%{User-Agent}i"`."""
-    request = b"-"
-    if entry.method:
-        protocol = b"-" if entry.minor is None else b"HTTP/1.%d" % entry.minor
-        request = b"%b %b %b" % (_quoted(entry.method), _quoted(entry.target), protocol)
-    return b'%b - - [%b] "%b" %d %d "%b" "%b"\n' % (
-        _quoted(entry.peer.encode()),
-        _clf(int(entry.ended_at)),
-        request,
-        entry.status or CLIENT_LEFT,
+
+    def client(self, peer: str, scheme: str, tls: str | None) -> str:  # noqa: ARG002 - as the format has it
+        return _quoted(peer.encode())
+
+    def asked(
+        self,
+        method: bytes,
+        target: bytes,
+        host: bytes | None,  # noqa: ARG002 - as the format has it
+        minor: int | None,
+        referer: bytes | None,
+        user_agent: bytes | None,
+    ) -> tuple[str, str]:
+        request = "-"
+        if method:
+            protocol = "-" if minor is None else f"HTTP/1.{minor}"
+            request = f"{_quoted(method)} {_quoted(target)} {protocol}"
+        return request, f'"{_quoted(referer)}" "{_quoted(user_agent)}"'
+
+    def place(
+        self,
+        service: str | None,
+        pool: str | None,
+        version: str | None,
+        upstream: str | None,
+    ) -> None:
+        """The format does not have it."""
+
+    def line(
+        self,
+        ended_at: float,
+        client: str,
+        asked: tuple[str, str],
+        place: None,  # noqa: ARG002 - this and the rest: the format does not have it
+        status: int,
+        outcome: Outcome,  # noqa: ARG002
+        attempts: int,  # noqa: ARG002
+        request_bytes: int,  # noqa: ARG002
+        response_bytes: int,
+        connect_us: int | None,  # noqa: ARG002
+        first_byte_us: int | None,  # noqa: ARG002
+        duration_us: int,  # noqa: ARG002
+        request_id: bytes | None,  # noqa: ARG002
+    ) -> bytes:
+        request, headers = asked
+        return (
+            f'{client} - - [{_clf(int(ended_at))}] "{request}" {status or CLIENT_LEFT} {response_bytes} {headers}\n'
+        ).encode()
+
+
+FORMATS: Final[dict[str, Format]] = {"json": Json(), "combined": Combined()}
+
+
+def line_of(entry: Entry, form: Format) -> bytes:
+    """The line of a request of which nothing is kept."""
+    return form.line(
+        entry.ended_at,
+        form.client(entry.peer, entry.scheme, entry.tls),
+        form.asked(entry.method, entry.target, entry.host, entry.minor, entry.referer, entry.user_agent),
+        form.place(entry.service, entry.pool, entry.version, entry.upstream),
+        entry.status,
+        entry.outcome,
+        entry.attempts,
+        entry.request_bytes,
         entry.response_bytes,
-        _quoted(entry.referer),
-        _quoted(entry.user_agent),
+        entry.connect_us,
+        entry.first_byte_us,
+        entry.duration_us,
+        entry.request_id,
     )
-
-
-FORMATS: Final[dict[str, Format]] = {"json": json_line, "combined": combined_line}
 
 
 # Private
@@ -171,24 +298,39 @@ def _is_below(target: bytes, prefixes: tuple[bytes, ...]) -> bool:
     return any(path == prefix or path.startswith(prefix + b"/") for prefix in prefixes)
 
 
-# Requests end in order, so that a second is looked up many times before the next one comes.
-@lru_cache(maxsize=4)
 def _iso(second: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
 
 
+# A second is looked up many times before the next one comes.
 @lru_cache(maxsize=4)
-def _clf(second: int) -> bytes:
+def _clf(second: int) -> str:
     year, month, day, hour, minute, seconds = time.gmtime(second)[:6]
-    return b"%02d/%b/%04d:%02d:%02d:%02d +0000" % (day, _MONTHS[month - 1], year, hour, minute, seconds)
+    return f"{day:02d}/{_MONTHS[month - 1]}/{year:04d}:{hour:02d}:{minute:02d}:{seconds:02d} +0000"
 
 
 # Those of the format, in every locale.
-_MONTHS: Final = b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+# What stands behind a number of whole seconds, and of whole milliseconds as JSON has it: as short as it can be.
+_MILLISECONDS: Final = tuple(f".{number:03d}" for number in range(1000))
+_THOUSANDTHS: Final = tuple(repr(number / 1000)[1:] for number in range(1000))
 
 
-def _ms(duration_us: int | None) -> float | None:
-    return None if duration_us is None else duration_us / 1000
+def _ms(duration_us: int | None) -> str:
+    return "null" if duration_us is None else f"{duration_us // 1000}{_THOUSANDTHS[duration_us % 1000]}"
+
+
+def _members(values: dict[str, str | None]) -> str:
+    """What is inside of the braces of a JSON object."""
+    return orjson.dumps(values)[1:-1].decode()
+
+
+def _id(value: bytes | None) -> str:
+    """Nearly every one is our own, and has nothing to escape."""
+    if value is not None and value.isalnum():
+        return f'"{value.decode()}"'
+    return orjson.dumps(_text(value)).decode()
 
 
 def _text(value: bytes | None) -> str | None:
@@ -198,12 +340,12 @@ def _text(value: bytes | None) -> str | None:
 
 _is_printable = re.compile(rb"[ !#-\[\]-~]*+").fullmatch
 _ESCAPED: Final = tuple(
-    b"\\" + bytes((byte,)) if byte in b'"\\' else bytes((byte,)) if 0x20 <= byte < 0x7F else b"\\x%02x" % byte
+    "\\" + chr(byte) if byte in b'"\\' else chr(byte) if 0x20 <= byte < 0x7F else f"\\x{byte:02x}"
     for byte in range(256)
 )
 
 
-def _quoted(value: bytes | None) -> bytes:
+def _quoted(value: bytes | None) -> str:
     if not value:
-        return b"-"
-    return value if _is_printable(value) else b"".join(map(_ESCAPED.__getitem__, value))
+        return "-"
+    return value.decode() if _is_printable(value) else "".join(map(_ESCAPED.__getitem__, value))

@@ -105,6 +105,9 @@ class LineFile:
                     _wait_for_room(fd)
         except OSError as error:
             self.trouble = error
+        if done == len(data):
+            self._torn = False
+            return 0
         if done:
             self._torn = data[done - 1] != ord("\n")
         written = data.count(b"\n", 0, done) - (1 if mended and done else 0)

@@ -1,7 +1,7 @@
-"""The access log of one worker: requests are noted on the loop, and become lines in a thread.
+"""The access log of one worker: lines are made on the loop, and written by a thread.
 
-Noting one costs the loop a list append. The loop never waits for a disk or for the reader of a pipe: what they do
-not take in time is dropped, counted and told. A line never costs a request.
+The loop never waits for a disk or for the reader of a pipe: what they do not take in time is dropped, counted and
+told. A line never costs a request. The thread leaves the interpreter to the loop: it joins and writes what is made.
 """
 
 from __future__ import annotations
@@ -27,13 +27,9 @@ logger = logging.getLogger("bgproxy.worker")
 # Lines are written after this time, or when there are so many.
 BATCH_S: Final = 0.25
 BATCH_LINES: Final = 1000
-# What may wait to be written, in the memory that it takes; an entry takes so much besides what the client sent.
+# What may wait to be written, in the memory that it takes; a line takes so much besides its bytes.
 BACKLOG_BYTES: Final = 16 * 1024 * KIB
-ENTRY_BYTES: Final = KIB
-# The thread makes so many lines at a time (0.1 ms), and leaves the interpreter to the loop in between: it would
-# otherwise keep it for 5 ms, which clients would see in their latency.
-SLICE_LINES: Final = 50
-PAUSE_S: Final = 0.000_1
+LINE_BYTES: Final = 64
 # How often it is said that lines are lost.
 LOSS_SAID_S: Final = 10.0
 # How long the end of a worker may wait for its last lines; the supervisor waits longer before it kills.
@@ -43,19 +39,20 @@ STACK_BYTES: Final = 256 * KIB
 
 
 class AccessLog:
-    """`wants` is asked at the end of each request, and `add` is called if it says so. Both on the loop.
+    """`wants` is asked at the end of each request, and `add` is called if it says so, with a line made by `form`. All
+    on the loop.
 
     `cells` are those of the worker's block, where lines that are lost are counted.
     """
 
     def __init__(self, settings: Settings, cells: memoryview[int]) -> None:
         self.wants: access.Wants = access.rule(settings)
-        self._format = access.FORMATS[settings.format]
+        self.form: access.Format = access.FORMATS[settings.format]
         self._loop = asyncio.get_running_loop()
         self._cells = cells
         self._dropped_before = cells[LOG_DROPPED]  # by workers that had the block before
         # written by the loop
-        self._entries: list[Entry] = []
+        self._lines: list[bytes] = []
         self._noted_bytes = 0  # ever
         self._dropped = 0
         self._said = (0, 0)  # of what was dropped and lost
@@ -77,21 +74,19 @@ class AccessLog:
         """How many lines are lost, since the worker began."""
         return self._dropped + self._lost
 
-    def add(self, entry: Entry) -> None:
-        """Notes a request that has ended."""
+    def add(self, line: bytes) -> None:
+        """Takes the line of a request that has ended."""
         if self._noted_bytes - self._settled_bytes > BACKLOG_BYTES:
             self._dropped += 1
             return
-        self._noted_bytes += (
-            ENTRY_BYTES
-            + len(entry.target)
-            + len(entry.request_id or b"")
-            + len(entry.referer or b"")
-            + len(entry.user_agent or b"")
-        )
-        self._entries.append(entry)
-        if len(self._entries) >= BATCH_LINES:
+        self._noted_bytes += LINE_BYTES + len(line)
+        self._lines.append(line)
+        if len(self._lines) >= BATCH_LINES:
             self._hand_over()
+
+    def tell(self, entry: Entry) -> None:
+        """As `add`, of what has no parts that are kept."""
+        self.add(access.line_of(entry, self.form))
 
     def reopen(self) -> None:
         """From the next request on, lines go to the file that has the name then."""
@@ -117,10 +112,10 @@ class AccessLog:
         self._tell_losses()
 
     def _hand_over(self) -> None:
-        entries = self._entries
-        if entries:
-            self._entries = []
-            self._jobs.put(partial(self._write, entries, self._noted_bytes))
+        lines = self._lines
+        if lines:
+            self._lines = []
+            self._jobs.put(partial(self._write, lines, self._noted_bytes))
 
     def _tell_losses(self) -> None:
         now, before, dropped, lost = time.monotonic(), self._said, self._dropped, self._lost
@@ -145,11 +140,8 @@ class AccessLog:
             job()
         self._file.close()
 
-    def _write(self, entries: list[Entry], noted_bytes: int) -> None:
-        for start in range(0, len(entries), SLICE_LINES):
-            if start:
-                time.sleep(PAUSE_S)
-            self._lost += self._file.append([*map(self._format, entries[start : start + SLICE_LINES])])
+    def _write(self, lines: list[bytes], noted_bytes: int) -> None:
+        self._lost += self._file.append(lines)
         self._settled_bytes = noted_bytes
 
     def _open_again(self) -> None:

@@ -17,6 +17,7 @@ from bgproxy.proxy.portions import PORTION_BYTES, read_in_portions
 from bgproxy.shared_memory.counters import RESPONSES
 
 if TYPE_CHECKING:
+    from bgproxy.observability.access import Part
     from bgproxy.proxy.dataplane import DataPlane
     from bgproxy.proxy.origin import Origin
 
@@ -52,6 +53,7 @@ class Downstream(ClientConnection):
         "_lingering",
         "_told",
         "choked",
+        "logged",
         "outgoing",
         "preview",
         "user",
@@ -62,6 +64,7 @@ class Downstream(ClientConnection):
         # for the connection's life
         self.preview = origin.settings.preview
         self._client: Client | None = None
+        self.logged: Part = None  # what the access log has made of it, if it has
         # the last request's head, and what was made of it for the upstream
         self._head: RequestHead | None = None
         self._told = b""

@@ -70,7 +70,6 @@ class Exchange:
     pool: LivePool
     body_bytes: int
     connect_ns: int
-    connected_ns: int
     responded_ns: int
     _cookie: bytes
 
@@ -89,6 +88,7 @@ class Exchange:
         self.under_way = False  # counted in flight
         self.connection: UpstreamConnection | None = None
         self.connecting = False
+        self.connected_ns = 0  # 0: never
         self.tried: tuple[LiveUpstream, ...] = ()
         self.total_until = inf
         # the response; None until its head has come, and if all of it came at once

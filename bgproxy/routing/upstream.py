@@ -27,6 +27,7 @@ class LiveUpstream:
         "in_flight",
         "keep_alive_s",
         "latency_us",
+        "logged",
         "name",
         "observe",
         "response_memo",
@@ -46,6 +47,7 @@ class LiveUpstream:
         self.idle: list[Any] = []  # the keepalive cache: proxy.keepalive's, last in, first out
         self.response_memo: Any = None  # the last response's head, see http1.head
         self.keep_alive_s: int | None = None  # for how long it says that it keeps a connection
+        self.logged: Any = None  # what the access log has made of its place
         self.retired = False  # traffic has left it: keep no connection
         # Takes (failed, duration in microseconds, monotonic time) of every attempt that has ended; None if
         # nobody wants to know.

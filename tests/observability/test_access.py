@@ -7,12 +7,13 @@ import re
 from pathlib import Path
 from typing import Any, get_args
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bgproxy.model import AccessLog
-from bgproxy.observability.access import FORMATS, Entry, Outcome, combined_line, json_line, rule
+from bgproxy.observability.access import FORMATS, Entry, Outcome, line_of, rule
 from tests.observability.entries import entry
 
 PAGE = Path(__file__).parents[2] / "docs/how-to/access-log.md"
@@ -32,6 +33,14 @@ ANYTHING = st.builds(
     referer=st.none() | st.binary(),
     user_agent=st.none() | st.binary(),
 )
+
+
+def json_line(told: Entry) -> bytes:
+    return line_of(told, FORMATS["json"])
+
+
+def combined_line(told: Entry) -> bytes:
+    return line_of(told, FORMATS["combined"])
 
 
 def told(**values: Any) -> dict[str, Any]:
@@ -152,6 +161,28 @@ def test_a_json_line_is_one_line_of_ascii_from_clients_whatever_they_send(entry:
     assert line.count(b"\n") == 1
     for key in ("method", "target", "host", "request_id", "referer", "user_agent"):
         assert values[key] is None or values[key].isascii()
+
+
+@given(
+    ANYTHING,
+    st.builds(
+        dict,
+        ended_at=st.floats(0, 4e9),
+        connect_us=st.none() | st.integers(0, 10**13),
+        first_byte_us=st.none() | st.integers(0, 10**13),
+        duration_us=st.integers(0, 10**13),
+        status=st.integers(0, 599),
+        attempts=st.integers(0, 9),
+        response_bytes=st.integers(0, 2**60),
+    ),
+)
+def test_a_json_line_is_what_an_encoder_makes_of_its_values(entry: Entry, numbers: dict[str, Any]) -> None:
+    """It is put together of parts, which must not show: neither in a number nor in a separator."""
+    line = json_line(entry._replace(**numbers))
+    assert line == orjson.dumps(json.loads(line), option=orjson.OPT_APPEND_NEWLINE)
+    for name in ("connect", "first_byte", "duration"):
+        taken_us = numbers[f"{name}_us"]
+        assert json.loads(line)[f"{name}_ms"] == (None if taken_us is None else taken_us / 1000)
 
 
 # Combined

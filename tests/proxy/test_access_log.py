@@ -12,13 +12,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from bgproxy import model
-from bgproxy.observability.access import FORMATS, Entry
+from bgproxy.observability import access
+from bgproxy.observability.access import Entry, Format
+from bgproxy.observability.line_file import LineFile
 from bgproxy.proxy import access_log
 from bgproxy.proxy.access_log import AccessLog
 from bgproxy.shared_memory.counters import LOG_DROPPED
@@ -72,7 +74,7 @@ async def test_lines_are_written_in_order_within_a_moment(path: Path) -> None:
     async with logging_to(path) as log:
         started = time.monotonic()
         for number in range(120):  # more than one slice
-            log.add(entry(target=b"/%d" % number))
+            log.tell(entry(target=b"/%d" % number))
         assert targets(path) == []
         await until_written(path, 120)
         assert time.monotonic() - started >= access_log.BATCH_S / 2
@@ -84,13 +86,13 @@ async def test_many_lines_do_not_wait_for_the_moment(path: Path, monkeypatch: py
     monkeypatch.setattr(access_log, "BATCH_S", 3600)
     async with logging_to(path) as log:
         for _ in range(access_log.BATCH_LINES):
-            log.add(entry())
+            log.tell(entry())
         await until_written(path, access_log.BATCH_LINES)
 
 
 async def test_the_format_is_the_configured_one(path: Path) -> None:
     log = AccessLog(model.AccessLog(path=str(path), format="combined"), new_cells())
-    log.add(entry())
+    log.tell(entry())
     log.close()
     assert path.read_text().startswith("192.0.2.1 - - [")
 
@@ -98,7 +100,7 @@ async def test_the_format_is_the_configured_one(path: Path) -> None:
 async def test_the_end_writes_what_was_noted(path: Path) -> None:
     async with logging_to(path) as log:
         for _ in range(10_000):
-            log.add(entry())
+            log.tell(entry())
     assert len(targets(path)) == 10_000
     assert not [thread for thread in threading.enumerate() if thread.name == "access-log"]
 
@@ -111,7 +113,7 @@ async def test_no_line_is_lost_by_a_rotation_and_those_before_it_are_in_the_old_
                 log.reopen()
                 await until_written(path, 0)
                 assert old.exists()
-            log.add(entry(target=b"/%d" % number))
+            log.tell(entry(target=b"/%d" % number))
             if number % 500 == 100:
                 await asyncio.sleep(0)
     files = [path.with_suffix(f".{number}") for number in (250, 750, 1250, 1750)] + [path]
@@ -124,11 +126,11 @@ async def test_a_rotation_into_nowhere_keeps_the_file_and_says_so(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with logging_to(path) as log:
-        log.add(entry(target=b"/1"))
+        log.tell(entry(target=b"/1"))
         old = path.rename(path.with_suffix(".1"))
         path.mkdir()
         log.reopen()
-        log.add(entry(target=b"/2"))
+        log.tell(entry(target=b"/2"))
         await until_written(old, 2)
         assert log.dropped == 0
     assert f"cannot write {path}" in caplog.text
@@ -141,12 +143,12 @@ async def test_a_file_that_cannot_be_opened_stops_no_request_and_is_written_when
     path = tmp_path / "logs" / "access.log"
     async with logging_to(path) as log:
         assert f"cannot write {path}" in caplog.text
-        log.add(entry(target=b"/lost"))
+        log.tell(entry(target=b"/lost"))
         async with asyncio.timeout(PATIENCE_S):
             while not log.dropped:
                 await asyncio.sleep(0.01)
         path.parent.mkdir()
-        log.add(entry(target=b"/found"))
+        log.tell(entry(target=b"/found"))
         await until_written(path, 1)
         assert targets(path) == ["/found"]
         assert log.dropped == 1
@@ -159,13 +161,13 @@ async def test_a_full_disk_costs_lines_only_until_there_is_room_again(
     async with logging_to(path) as log:
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
         try:
-            log.add(entry(target=b"/lost"))
+            log.tell(entry(target=b"/lost"))
             async with asyncio.timeout(PATIENCE_S):
                 while not log.dropped:
                     await asyncio.sleep(0.01)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        log.add(entry(target=b"/found"))
+        log.tell(entry(target=b"/found"))
         await until_written(path, 1)
         assert targets(path) == ["/found"]
     assert "lines lost: 1 (File too large)" in caplog.text
@@ -174,13 +176,15 @@ async def test_a_full_disk_costs_lines_only_until_there_is_room_again(
 async def test_a_reader_that_stands_still_costs_no_time_and_bounded_memory(
     path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(access_log, "BACKLOG_BYTES", 500 * access_log.ENTRY_BYTES)
+    monkeypatch.setattr(access_log, "BACKLOG_BYTES", 500 * 1024)
     monkeypatch.setattr(access_log, "FINAL_FLUSH_S", 0.05)
     with stuck_pipe(path):
         log = AccessLog(model.AccessLog(path=str(path)), new_cells())
+        told = entry(user_agent=b"x" * 3000)
         for _ in range(100_000):
-            log.add(entry(user_agent=b"x" * 3000))
-        assert 100 < 100_000 - log.dropped <= 501 // 4 + 2  # each takes 4 KiB
+            log.tell(told)
+        each_bytes = access_log.LINE_BYTES + len(access.line_of(told, log.form))
+        assert 0 < (100_000 - log.dropped) * each_bytes - access_log.BACKLOG_BYTES <= each_bytes
         started = time.monotonic()
         log.close()
         assert time.monotonic() - started < 1
@@ -195,12 +199,12 @@ async def test_lines_that_are_lost_are_counted_on_from_the_worker_before(
     cells = new_cells()
     cells[LOG_DROPPED] = 5
     log = AccessLog(model.AccessLog(path="/dev/full"), cells)
-    log.add(entry())
-    log.add(entry())
+    log.tell(entry())
+    log.tell(entry())
     async with asyncio.timeout(PATIENCE_S):
         while cells[LOG_DROPPED] < 7:
             await asyncio.sleep(0.001)
-    log.add(entry())
+    log.tell(entry())
     log.close()
     assert (log.dropped, cells[LOG_DROPPED]) == (3, 8)
 
@@ -208,17 +212,17 @@ async def test_lines_that_are_lost_are_counted_on_from_the_worker_before(
 async def test_a_reader_that_goes_on_reading_gets_lines_again(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(access_log, "BACKLOG_BYTES", 1000 * access_log.ENTRY_BYTES)
+    monkeypatch.setattr(access_log, "BACKLOG_BYTES", 1000 * 1024)
     with stuck_pipe(path) as end:
         async with logging_to(path) as log:
             while not log.dropped:
-                log.add(entry())
+                log.tell(entry())
             received = b""
             async with asyncio.timeout(PATIENCE_S):
                 while b"/again" not in received:
                     with contextlib.suppress(BlockingIOError):
                         received += os.read(end, 1 << 20)
-                    log.add(entry(target=b"/again"))
+                    log.tell(entry(target=b"/again"))
                     await asyncio.sleep(0.001)
             lines = received[: received.rfind(b"\n")].splitlines()
             assert all(json.loads(line) for line in lines)
@@ -235,7 +239,7 @@ async def test_losses_are_told_at_most_every_ten_seconds(
     async with logging_to("/dev/full") as log:
         async with asyncio.timeout(PATIENCE_S):
             while log.dropped < 20:
-                log.add(entry())
+                log.tell(entry())
                 await asyncio.sleep(0.01)
         warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
         assert len(warnings) == 1
@@ -244,23 +248,30 @@ async def test_losses_are_told_at_most_every_ten_seconds(
     assert sum(counts) == log.dropped
 
 
-async def test_the_interpreter_is_left_to_the_loop_after_every_few_lines(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Clients would otherwise wait for as long as a whole batch takes."""
-    made: list[str] = []
+async def test_the_thread_only_writes_what_is_made(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients would otherwise wait while it keeps the interpreter to make lines."""
+    made: list[threading.Thread] = []
+    written: list[tuple[threading.Thread, Sequence[bytes]]] = []
+    line_of, append = access.line_of, LineFile.append
 
-    def line(_: Entry) -> bytes:
-        made.append("line")
-        return b"line\n"
+    def make(told: Entry, form: Format) -> bytes:
+        made.append(threading.current_thread())
+        return line_of(told, form)
 
-    monkeypatch.setitem(FORMATS, "json", line)
-    monkeypatch.setattr(time, "sleep", lambda _: made.append("pause"))
+    def write(file: LineFile, lines: Sequence[bytes]) -> int:
+        written.append((threading.current_thread(), lines))
+        return append(file, lines)
+
+    monkeypatch.setattr(access, "line_of", make)
+    monkeypatch.setattr(LineFile, "append", write)
     async with logging_to(path) as log:
         for _ in range(access_log.BATCH_LINES):
-            log.add(entry())
-    slices = " ".join(made).split("pause")
-    assert [part.count("line") for part in slices] == [access_log.SLICE_LINES] * 20
+            log.tell(entry())
+        await until_written(path, access_log.BATCH_LINES)
+    assert set(made) == {threading.current_thread()}
+    ((thread, lines),) = written
+    assert thread.name == "access-log"
+    assert lines == [line_of(entry(), log.form)] * access_log.BATCH_LINES
 
 
 TO_STDOUT = """
@@ -272,9 +283,9 @@ from tests.observability.entries import entry
 
 async def main():
     log = AccessLog(model.AccessLog(), memoryview(bytearray(4096)).cast("Q"))
-    log.add(entry())
+    log.tell(entry())
     log.reopen()
-    log.add(entry())
+    log.tell(entry())
     log.close()
 
 logging.basicConfig()
