@@ -42,15 +42,21 @@ def pool(name: str, upstreams: int, slot: int) -> PoolView:
     )
 
 
-def service(policy: Policy = Policy(), *, canary: Canary | None = None, upstreams: int = 1) -> ServiceView:  # noqa: B008 - frozen
+def service(
+    policy: Policy = Policy(),  # noqa: B008 - frozen
+    *,
+    canary: Canary | None = None,
+    upstreams: int = 1,
+    slot: int = 10,
+) -> ServiceView:
     return ServiceView(
         name="web",
         slot=1,
         tag=1,
         hosts=(),
         paths=("/",),
-        active=pool("blue", upstreams, 10),
-        idle=pool("green", upstreams, 10 + upstreams),
+        active=pool("blue", upstreams, slot),
+        idle=pool("green", upstreams, slot + upstreams),
         policy=policy,
         canary=canary,
     )

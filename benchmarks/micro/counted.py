@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+from contextlib import ExitStack
 from itertools import count, repeat
 from typing import Final
 from unittest.mock import patch
@@ -16,7 +17,7 @@ from unittest.mock import patch
 from benchmarks.micro.catalogue import PARTS
 from benchmarks.micro.part import Call
 from benchmarks.micro.reference import REFERENCES
-from bgproxy.proxy import books, exchange
+from bgproxy.proxy import books, exchange, log_entry
 
 ROUNDS: Final = 100
 WINDOWS: Final = 3
@@ -60,5 +61,7 @@ def _repeat(call: Call, rounds: int) -> None:
 if __name__ == "__main__":
     gc.disable()
     clock = count(0, TICK_NS).__next__
-    with patch.object(books, "perf_counter_ns", clock), patch.object(exchange, "perf_counter_ns", clock):
+    with ExitStack() as stack:
+        for module in (books, exchange, log_entry):
+            stack.enter_context(patch.object(module, "perf_counter_ns", clock))
         asyncio.run(_count_all())

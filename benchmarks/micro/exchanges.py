@@ -9,8 +9,9 @@ import asyncio
 import os
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import cache
-from itertools import cycle
+from itertools import count, cycle
 from typing import Any, Final, cast
 
 from benchmarks.micro.choices import PEER, service
@@ -24,9 +25,12 @@ from benchmarks.micro.heads import (
     SMALL_BODY,
 )
 from benchmarks.micro.part import Call, Part
+from bgproxy.model import AccessLog as AccessLogSettings
 from bgproxy.model import Canary, Listener, ServiceView, Snapshot, Sticky
 from bgproxy.model import Policy as ServicePolicy
+from bgproxy.observability.access import FORMATS, rule
 from bgproxy.proxy import books
+from bgproxy.proxy.access_log import AccessLog
 from bgproxy.proxy.dataplane import DataPlane
 from bgproxy.proxy.downstream import Downstream
 from bgproxy.proxy.exchange import Exchange
@@ -42,6 +46,8 @@ RESPONSE: Final = RESPONSE_HEAD % len(SMALL_BODY) + SMALL_BODY
 PIECE: Final = b"x" * 16 * 1024
 LARGE: Final = (RESPONSE_HEAD % (4 * len(PIECE)) + PIECE, PIECE, PIECE, PIECE)
 
+SERVICES: Final = 200
+
 _PORT: Final = 8080
 _LONG_S: Final = 1e9
 
@@ -54,7 +60,7 @@ class Transport:
         self.write = self.written.append
 
     def get_extra_info(self, name: str) -> object:
-        return (PEER.decode(), 40000) if name == "peername" else _quiet()
+        return {"peername": (PEER.decode(), 40000), "socket": _quiet()}.get(name)
 
     def is_closing(self) -> bool:
         return False
@@ -88,9 +94,9 @@ class Quiet:
 class Relay:
     """A worker's data plane with one client and one kept-alive upstream connection."""
 
-    def __init__(self, view: ServiceView) -> None:
+    def __init__(self, *views: ServiceView) -> None:
         memory = SharedMemory.create()
-        SnapshotWriter(memory).publish(encode(Snapshot(1, (view,))))
+        SnapshotWriter(memory).publish(encode(Snapshot(1, views)))
         self.plane = DataPlane(memory, WorkerBlock(memory, 0), lambda: None)
         self.plane._sweeper.cancel()
         self._origin = Origin.of(Listener("public", f"127.0.0.1:{_PORT}"), _PORT)
@@ -180,6 +186,69 @@ def _canary(*, sticky: bool = False) -> Call:
     return exchange
 
 
+def _hosts() -> Call:
+    """Each request is for another of 200 services."""
+    views = [
+        replace(
+            service(slot=10 + 2 * number),
+            name=f"s{number}",
+            slot=500 + number,
+            tag=500 + number,
+            hosts=(f"s{number}.example.com",),
+        )
+        for number in range(SERVICES)
+    ]
+    relay = Relay(*views)
+    heads = [SMALL.replace(b"app.", b"s%d." % number) for number in range(SERVICES)]
+    turns = cycle(zip(heads, relay.upstreams[::2], strict=True))
+
+    def exchange() -> Relay:
+        head, upstream = next(turns)
+        relay.downstream.data_received(head)
+        upstream.data_received(RESPONSE)
+        return relay
+
+    return exchange
+
+
+def _cookies() -> Call:
+    """Each request is of another client that has the same browser, as behind a proxy that shares its connections."""
+    relay = Relay(service())
+    sessions = count()
+
+    def exchange() -> Relay:
+        relay.downstream.data_received(BROWSER.replace(b"0123456789abcdef", b"%016d" % next(sessions)))
+        relay.upstream.data_received(RESPONSE)
+        return relay
+
+    return exchange
+
+
+class Unwritten(AccessLog):
+    """Lines are made and forgotten."""
+
+    def __init__(self, settings: AccessLogSettings) -> None:
+        self.wants = rule(settings)
+        self.form = FORMATS[settings.format]
+        self._lines: list[bytes] = []
+
+    def add(self, line: bytes) -> None:
+        self._lines = [line]
+
+
+def _logged(format_: str, requests: Iterable[bytes]) -> Call:
+    relay = Relay(service())
+    relay.plane.access_log = Unwritten(AccessLogSettings(format=format_))
+    pieces = cycle(requests)
+
+    def exchange() -> Relay:
+        relay.downstream.data_received(next(pieces))
+        relay.upstream.data_received(RESPONSE)
+        return relay
+
+    return exchange
+
+
 def _counted() -> Call:
     relay = Relay(service())
     relay.downstream.data_received(SMALL)
@@ -201,6 +270,13 @@ PARTS: Final = (
     Part("request, small", lambda: _exchange([SMALL])),
     Part("request, 16 headers", lambda: _exchange([BROWSER])),
     Part("request, 16 headers, another target each", lambda: _exchange([BROWSER, BROWSER_NEXT])),
+    Part("request, another of 200 hosts each", _hosts),
+    Part("request, 16 headers, another cookie each", _cookies),
+    Part("request, access log in JSON", lambda: _logged("json", [SMALL])),
+    Part("request, access log combined", lambda: _logged("combined", [SMALL])),
+    Part(
+        "request, access log in JSON, another target each", lambda: _logged("json", [BROWSER, BROWSER_NEXT])
+    ),
     Part("request, POST of 4 KiB", lambda: _exchange([POST])),
     Part("request, response of 64 KiB in 4 reads", lambda: _exchange([SMALL], LARGE)),
     Part("request, chunked response", lambda: _exchange([SMALL], (CHUNKED_HEAD + CHUNKS,))),
