@@ -16,8 +16,10 @@ from bgproxy.model import Forwarding
 PSEUDONYM: Final = b"bgproxy"  # RFC 9110 section 7.6.3: in place of a host name, which is nobody's business
 
 _NO_FIELDS: Final = request_fields(b"")
-_ID: Final = slice(14, 46)  # in a line of X-Request-Id
-_FIRST: Final = ord("X")  # of that line, and of no other that an `Identity` makes
+# Where the id is in a line of X-Request-Id, and what begins that line and no other that an `Identity` makes.
+_ID_START: Final = 14
+_ID_END: Final = 46
+_FIRST: Final = ord("X")
 
 # The end of a head, which is another one for each request.
 Identity = Callable[[], bytes]
@@ -94,7 +96,7 @@ def request_id_of(fields: Fields, tail: bytes) -> bytes:
     """The id under which an upstream knows a request; `tail` is what an `Identity` made."""
     if fields.request_id is not None:
         return fields.request_id
-    return tail[_ID] if tail[0] == _FIRST else b""
+    return tail[_ID_START:_ID_END] if tail[0] == _FIRST else b""
 
 
 # Private
@@ -137,13 +139,13 @@ os.register_at_fork(after_in_child=_IDS.begin)
 
 
 def _trace() -> bytes:
-    return _traceparent(_IDS.line()[_ID]) + b"\r\n"
+    return _traceparent(_IDS.line()[_ID_START:_ID_END]) + b"\r\n"
 
 
 def _id_and_trace() -> bytes:
     """The trace has the request's own id."""
     line = _IDS.line()
-    return line[:-2] + _traceparent(line[_ID]) + b"\r\n"
+    return line[:-2] + _traceparent(line[_ID_START:_ID_END]) + b"\r\n"
 
 
 def _traceparent(trace_id: bytes) -> bytes:

@@ -17,6 +17,13 @@ NONE: Final = 0
 CHUNKED: Final = -1
 UNTIL_CLOSE: Final = -2
 
+# What a chunked body's next byte belongs to.
+_SIZE: Final = 0
+_DATA: Final = 1
+_DATA_END: Final = 2
+_IN_TRAILER: Final = 3
+_DONE: Final = 4
+
 # No group is repeated possessively: CPython before 3.11.5 forgets to go back where one has failed halfway
 # (python/cpython#106052), and takes "1;" for a chunk size. Nothing here can match in two ways, so it costs nothing.
 _QUOTED: Final = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t \x21-\x7e\x80-\xff])*"'
@@ -71,19 +78,17 @@ class ChunkedScanner:
 
     __slots__ = ("_decode", "_extensions_bytes", "_pending", "_remaining", "_state", "_status")
 
-    _SIZE, _DATA, _DATA_END, _TRAILER, _DONE = range(5)
-
     def __init__(self, status: int, *, decode: bool = False) -> None:
         self._status = status
         self._decode = decode
         self._pending = b""  # an incomplete line; bounded by the limits of its kind
         self._remaining = 0
         self._extensions_bytes = 0
-        self._state = self._SIZE
+        self._state = _SIZE
 
     @property
     def done(self) -> bool:
-        return self._state == self._DONE
+        return self._state == _DONE
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
         """Takes what was read; returns (what to hand on, what follows the body: only when done)."""
@@ -96,8 +101,8 @@ class ChunkedScanner:
         position = 0
         handed_on = 0  # `pieces` has what is to be handed on of the bytes before
         pieces: list[bytes] = []
-        while position < size and state != self._DONE:
-            if state == self._SIZE:
+        while position < size and state != _DONE:
+            if state == _SIZE:
                 if not decode and (end := _TINY_CHUNKS(data, position).end()) > position:  # type: ignore[union-attr]
                     position = end
                     continue
@@ -115,29 +120,29 @@ class ChunkedScanner:
                 remaining = int(line[1], 16)
                 end = position + remaining
                 if remaining == 0:
-                    state = self._TRAILER
+                    state = _IN_TRAILER
                 elif data.startswith(b"\r\n", end):
                     if decode:
                         pieces.append(data[position:end])
                     position = end + 2
                 else:
                     self._remaining = remaining
-                    state = self._DATA
-            elif state == self._DATA:
+                    state = _DATA
+            elif state == _DATA:
                 end = min(size, position + self._remaining)
                 self._remaining -= end - position
                 if decode:
                     pieces.append(data[position:end])
                 position = end
                 if self._remaining == 0:
-                    state = self._DATA_END
-            elif state == self._DATA_END:
+                    state = _DATA_END
+            elif state == _DATA_END:
                 if data[position] != 0x0D or (size - position > 1 and data[position + 1] != 0x0A):
                     raise ProxyError(self._status, "a chunk is longer than its size says")
                 if size - position < 2:
                     break
                 position += 2
-                state = self._SIZE
+                state = _SIZE
             else:
                 trailer = _TRAILER(data, position)
                 if trailer is None:
@@ -150,10 +155,10 @@ class ChunkedScanner:
                 if _FRAMING_TRAILER(trailer[0]):
                     raise ProxyError(self._status, "a trailer carries a field that only a head may have")
                 position = trailer.end()
-                state = self._DONE
+                state = _DONE
         self._state = state
         rest = data[position:]
-        if state != self._DONE:
+        if state != _DONE:
             self._pending = rest
             rest = b""
         if not decode:

@@ -23,8 +23,11 @@ Address = tuple[bytes, int]  # as text, without brackets, and the port; on a uni
 UNIX_PEER: Final = b"unix:"
 
 
-class ClientConnection(asyncio.Protocol, ABC):
-    """`deadline` is when the present phase has lasted too long."""
+class ClientConnection(ABC):
+    """An `asyncio.Protocol` but for the base, which nothing that is compiled may have.
+
+    `deadline` is when the present phase has lasted too long.
+    """
 
     __slots__ = ("_named", "deadline", "origin", "peer", "plane", "ticket", "transport")
 
@@ -50,6 +53,9 @@ class ClientConnection(asyncio.Protocol, ABC):
     @abstractmethod
     def is_idle(self) -> bool:
         """True if nobody would miss it."""
+
+    @abstractmethod
+    def data_received(self, data: bytes) -> None: ...
 
     def accepted_for(self, source: Address, destination: Address) -> None:
         """Whom the connection is really from, as a proxy in front of us says; before `connection_made`."""

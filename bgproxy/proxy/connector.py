@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from bgproxy.model import Protocol
 from bgproxy.proxy import limits, proxy_protocol
@@ -71,7 +71,7 @@ class Connector:
     ) -> None:
         try:
             if service.is_plain_upstream:
-                await self._open(connection.upstream.address, connection)
+                await self._open(connection.upstream.address, cast("asyncio.Protocol", connection))
             else:
                 await self._open_secured(connection, service, client)
         except (OSError, ValueError):  # the second: a name that is none
@@ -147,7 +147,7 @@ class _Greeting(asyncio.Protocol):
             raise ConnectionResetError("the upstream spoke before it was asked")
 
     def hand_over(self, transport: asyncio.Transport, connection: UpstreamConnection) -> None:
-        transport.set_protocol(connection)
+        transport.set_protocol(cast("asyncio.Protocol", connection))
         connection.connection_made(transport)
         heard, self._heard = self._heard, b""  # with TLS, uvloop never lets go of the socket's first protocol
         if heard:

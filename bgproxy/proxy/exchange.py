@@ -108,9 +108,9 @@ class Exchange:
                 self.body_bytes = len(rest)
                 outgoing += rest
             else:
-                self.body = RequestBody(head.fields)
+                self.body = body = RequestBody(head.fields)
                 try:
-                    outgoing += self._take_body(rest)
+                    outgoing += self._take_body(body, rest)
                 except ProxyError as error:
                     self.downstream.refuse(error)
                     return
@@ -169,11 +169,12 @@ class Exchange:
     # DownstreamUser: what the client does
 
     def client_data(self, data: bytes) -> None:
-        if self.body is None:
+        body = self.body
+        if body is None:
             self.downstream.keep(data)
             return
         try:
-            data = self._take_body(data)
+            data = self._take_body(body, data)
         except ProxyError as error:
             failure.client_failed(self, error)
             return
@@ -337,10 +338,8 @@ class Exchange:
 
     # Private: the request body
 
-    def _take_body(self, data: bytes) -> bytes:
+    def _take_body(self, body: RequestBody, data: bytes) -> bytes:
         """The part of `data` that is this request's body; the rest is kept for the next request."""
-        body = self.body
-        assert body is not None  # noqa: S101 - called while there is more to come
         data, rest = body.take(data)
         if body.done:
             self.body = None

@@ -12,7 +12,7 @@ import socket
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from bgproxy import model
 from bgproxy.proxy.client import ClientConnection
@@ -73,7 +73,7 @@ class Listener:
         settings = origin.settings
         limit = _limit_of(plane, settings)
         if limit is None and self._contexts is None and not settings.proxy_protocol:
-            return partial(self._kind, plane, origin)
+            return cast("Callable[[], asyncio.Protocol]", partial(self._kind, plane, origin))
         entrance = Entrance(plane, origin, self._accept, limit, self._contexts)
         return partial(Preamble, entrance)
 

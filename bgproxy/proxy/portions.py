@@ -8,7 +8,7 @@ messages never come here. It never looks at what comes.
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from typing import Final, Protocol
 
 from bgproxy.proxy.limits import KIB
 
@@ -18,12 +18,22 @@ PORTION_BYTES: Final = 80 * KIB
 _BUFFER: Final = memoryview(bytearray(PORTION_BYTES))
 
 
+class Reader(Protocol):
+    """What an `asyncio.Protocol` has to be for this."""
+
+    def data_received(self, data: bytes) -> None: ...
+    def eof_received(self) -> bool | None: ...
+    def connection_lost(self, exc: Exception | None) -> None: ...
+    def pause_writing(self) -> None: ...
+    def resume_writing(self) -> None: ...
+
+
 class Portions(asyncio.BufferedProtocol):
     """Stands between a transport and its protocol."""
 
     __slots__ = ("_protocol",)
 
-    def __init__(self, protocol: asyncio.Protocol) -> None:
+    def __init__(self, protocol: Reader) -> None:
         self._protocol = protocol
 
     # asyncio.BufferedProtocol
@@ -48,7 +58,7 @@ class Portions(asyncio.BufferedProtocol):
         self._protocol.resume_writing()
 
 
-def read_in_portions(transport: asyncio.Transport, protocol: asyncio.Protocol) -> None:
+def read_in_portions(transport: asyncio.Transport, protocol: Reader) -> None:
     """From the next read on. Call it before anything pauses the transport or closes it."""
     transport.pause_reading()
     transport.set_protocol(Portions(protocol))

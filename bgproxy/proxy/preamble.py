@@ -277,7 +277,7 @@ class Preamble(asyncio.Protocol):
         header = self._header
         if header.source is not None and header.destination is not None:
             client.accepted_for(header.source, header.destination)
-        transport.set_protocol(client)
+        transport.set_protocol(cast("asyncio.Protocol", client))
         client.connection_made(transport)
         data, self._data = self._data, b""  # with TLS, uvloop never lets go of the socket's first protocol
         if self._refusal is not None:

@@ -10,7 +10,7 @@ import asyncio
 from typing import Any, Final, cast
 
 from bgproxy.proxy.limits import KIB
-from bgproxy.proxy.portions import Portions
+from bgproxy.proxy.portions import Portions, Reader
 
 # Of what was written and is not sent, twice: above TLS, instead of 512 KiB, and below it, instead of 64 KiB.
 WRITE_BUFFER_BYTES: Final = 16 * KIB
@@ -90,8 +90,8 @@ class Secured(asyncio.Transport):
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Whoever is given bytes is told them in portions, without uvloop's 256 KiB for each."""
-        if isinstance(protocol, asyncio.Protocol):
-            protocol = Portions(protocol)
+        if not isinstance(protocol, asyncio.BufferedProtocol):
+            protocol = Portions(cast("Reader", protocol))
         self._tls.set_protocol(protocol)
 
     def get_protocol(self) -> asyncio.BaseProtocol:

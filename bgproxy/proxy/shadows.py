@@ -9,19 +9,19 @@ from __future__ import annotations
 from array import array
 from collections import deque
 from collections.abc import Generator
-from copy import copy
 from typing import TYPE_CHECKING, Final
 
 from bgproxy.proxy import keepalive, limits
 from bgproxy.proxy.mirror import Shadow
+from bgproxy.routing.upstream import LiveUpstream
 from bgproxy.shared_memory.layout import RECORD_CELLS
 from bgproxy.shared_memory.mirrors import LEFT_OUT, MIRRORED, MirrorWriter
 
 if TYPE_CHECKING:
     from bgproxy.mirroring.compare import Comparison
+    from bgproxy.model import PoolView
     from bgproxy.proxy.dataplane import DataPlane
     from bgproxy.proxy.exchange import Exchange
-    from bgproxy.routing.balance import LiveUpstream
 
 MARK: Final = b"X-Bgproxy-Mirror: true\r\n"
 MARK_NAME: Final = b"x-bgproxy-mirror"
@@ -61,7 +61,7 @@ class Shadows:
             tally[LEFT_OUT] += 1
             return None
         tally[MIRRORED] += 1
-        shadow = Shadow(self, exchange, mirror, tally, self._twin(upstream))
+        shadow = Shadow(self, exchange, mirror, tally, self._twin(upstream, view.idle))
         self.under_way.add(shadow)
         shadow.send(marked(outgoing))
         return shadow
@@ -110,15 +110,13 @@ class Shadows:
             if self._comparisons:
                 self.plane.loop.call_soon(self._go_on)
 
-    def _twin(self, upstream: LiveUpstream) -> LiveUpstream:
+    def _twin(self, upstream: LiveUpstream, pool: PoolView) -> LiveUpstream:
         """The same upstream with a keepalive cache of its own and with books that nobody reads."""
         twin = self._twins.get(upstream.tag)
         if twin is None:
-            twin = self._twins[upstream.tag] = copy(upstream)
-            twin.cells = memoryview(array("Q", bytes(8 * RECORD_CELLS)))
-            twin.idle = []
-            twin.in_flight = 0
-            twin.response_memo = None
+            view = next(each for each in pool.upstreams if each.tag == upstream.tag)
+            books = memoryview(array("Q", bytes(8 * RECORD_CELLS)))
+            twin = self._twins[upstream.tag] = LiveUpstream(view, books)
         return twin
 
 

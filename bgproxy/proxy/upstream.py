@@ -25,8 +25,11 @@ class UpstreamUser(Protocol):
     def upstream_drained(self) -> None: ...
 
 
-class UpstreamConnection(asyncio.Protocol):
-    """`user` is None while the connection is idle in the keepalive cache."""
+class UpstreamConnection:
+    """An `asyncio.Protocol` but for the base, which nothing that is compiled may have.
+
+    `user` is None while the connection is idle in the keepalive cache.
+    """
 
     __slots__ = ("_poll", "idle_until", "opened", "paused", "reused", "transport", "upstream", "user")
 

@@ -55,7 +55,7 @@ class LiveUpstream:
         # what it may take
         self.health = view.health
         self.full_weight = view.weight
-        self.weight: float = view.weight  # what balancing goes by: `full_weight` times `warmth`
+        self.weight: int | float = view.weight  # what balancing goes by: `full_weight` times `warmth`
         # of routing.warmup
         self.warm_since: float | None = None  # inf: from the next tick on; None: it is not warming up
         self.warmth = 1.0

@@ -11,7 +11,7 @@ import time
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pytest
 import trustme
@@ -116,7 +116,9 @@ async def tunnel(
         accepting(talk._listeners["public"]._connection(), server("client")) as front,
         accepting(stream, server("upstream")) as back,
     ):
-        await asyncio.get_running_loop().create_connection(lambda: connection, *back, **client("upstream"))
+        await asyncio.get_running_loop().create_connection(
+            lambda: cast("asyncio.Protocol", connection), *back, **client("upstream")
+        )
         ends = {"client": End(*await asyncio.open_connection(*front, **client("client")))}
         ends["upstream"] = await accepted.get()
         await talk.until(lambda: talk.plane.downstreams, "the client is accepted")
