@@ -1,7 +1,7 @@
 # Two stages: wheels are built where there is a compiler, and run where there is none.
 FROM python:3.13-slim AS build
 WORKDIR /src
-COPY pyproject.toml README.md ./
+COPY pyproject.toml hatch_build.py README.md ./
 COPY bgproxy ./bgproxy
 RUN python -m venv /opt/bgproxy && /opt/bgproxy/bin/pip install --no-cache-dir .
 

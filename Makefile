@@ -3,9 +3,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+COMPILED := build/compiled
 SOURCES := pyproject.toml bgproxy/__init__.py
 
-.PHONY: help demo test test-tools lint fuzz bench bench-workers bench-tools latency growth wire wire-tools faults memory micro zero-downtime cutover locust clean
+.PHONY: help demo test test-compiled test-tools wheel lint fuzz bench bench-workers bench-tools latency growth wire wire-tools faults memory micro zero-downtime cutover locust clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -15,6 +16,18 @@ demo: $(VENV)/run ## the story of a release, live: canary, cutover, rollback, cr
 
 test: $(VENV)/dev test-tools lint ## every check and every test (as root it installs curl, chromium and valgrind)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+wheel: $(BIN)/python ## a wheel for this machine and Python in dist/, with compiled what every request goes through (needs a C compiler)
+	BGPROXY_COMPILE=1 $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+
+# In a copy, because beside the sources they would be what is tested.
+test-compiled: wheel test-tools ## the tests of a running bgproxy and of what is compiled, with the wheel installed
+	rm -rf $(COMPILED) && mkdir -p $(COMPILED)
+	cp -r tests fuzz benchmarks docs config README.md pyproject.toml $(COMPILED)
+	$(BIN)/python -m venv $(COMPILED)/venv
+	$(COMPILED)/venv/bin/python -m pip install --quiet --disable-pip-version-check "$$(ls -t dist/*-linux_*.whl | head -1)[dev]"
+	cd $(COMPILED) && BGPROXY_COMPILE=1 venv/bin/python -m pytest -n 2 --dist loadfile -m 'not interpreted' \
+	  tests/test_compiled.py tests/http1 tests/routing tests/mirroring tests/proxy tests/process tests/cli tests/clients tests/ledger
 
 lint: $(VENV)/dev ## style and types
 	$(BIN)/ruff check .

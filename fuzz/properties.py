@@ -8,12 +8,12 @@ which refuses everything cannot pass for a good one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from types import GetSetDescriptorType, MemberDescriptorType
 from typing import Any, Final
 from zlib import crc32
 
 from bgproxy.errors import ProxyError
 from bgproxy.http1 import forwarding
-from bgproxy.http1.fields import Fields
 from bgproxy.http1.framing import CHUNKED, NONE, UNTIL_CLOSE, ChunkedScanner, request_body, response_body
 from bgproxy.http1.head import RequestHead, ResponseHead, parse_request, parse_response
 from bgproxy.http1.remembered import RequestHeads
@@ -201,8 +201,19 @@ def _same(one: Head | int | None, other: Head | int | None, how: str) -> None:
 
 
 def _meaning(head: Head) -> list[Any]:
-    values = [getattr(head, name) for name in head.__slots__ if name != "fields"]
-    return values + [getattr(head.fields, name) for name in (*Fields.__slots__, "lower") if name != "_lower"]
+    return [getattr(head, name) for name in attributes(head) if name != "fields"] + [
+        getattr(head.fields, name) for name in attributes(head.fields)
+    ]
+
+
+def attributes(thing: object) -> list[str]:
+    """What can be read of a thing whose class has slots, or is compiled, but for what it keeps to itself."""
+    kinds = MemberDescriptorType | GetSetDescriptorType | property
+    return [
+        name
+        for name, value in vars(type(thing)).items()
+        if isinstance(value, kinds) and not name.startswith("_")
+    ]
 
 
 def _informational(head: ResponseHead) -> str:

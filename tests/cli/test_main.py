@@ -12,6 +12,7 @@ import pytest
 
 from bgproxy import __version__
 from bgproxy.cli.main import SECTIONS, program
+from tests.support.build import COMPILED
 
 from .admin import Admin
 from .conftest import PROGRAM, Run
@@ -30,7 +31,8 @@ def test_every_command_is_in_the_help_with_the_exit_codes(run: Run) -> None:
 
 
 def test_the_version_is_the_packages(run: Run) -> None:
-    assert run("--version").output == f"bgproxy, version {__version__}\n"
+    build = " (compiled)" if COMPILED else ""
+    assert run("--version").output == f"bgproxy, version {__version__}{build}\n"
 
 
 def test_the_help_is_there_at_once() -> None:

@@ -8,10 +8,11 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from bgproxy.errors import ProxyError
-from bgproxy.http1.fields import DEFAULT_LIMITS, Fields
+from bgproxy.http1.fields import DEFAULT_LIMITS
 from bgproxy.http1.framing import ChunkedScanner
 from bgproxy.http1.head import RequestHead, ResponseHead, parse_request, parse_response
 from bgproxy.model import HeadLimits
+from fuzz.properties import attributes
 
 NEXT_MESSAGE: Final = b"POST /next HTTP/1.1\r\nHost: other\r\nContent-Length: 9\r\n\r\n"
 OTHER_REQUEST: Final = b"GET / HTTP/1.0\r\n\r\n"
@@ -47,9 +48,8 @@ def response(*lines: bytes, start: bytes = b"HTTP/1.1 200 OK") -> bytes:
 
 def meaning(head: RequestHead | ResponseHead) -> dict[str, Any]:
     """All that a head says, so that two of them can be compared."""
-    values = {name: getattr(head, name) for name in head.__slots__}
-    names = (*(name for name in Fields.__slots__ if name != "_lower"), "lower")
-    values["fields"] = {name: getattr(head.fields, name) for name in names}
+    values = _attributes(head)
+    values["fields"] = _attributes(values["fields"])
     return values
 
 
@@ -121,6 +121,10 @@ def _same(other: Head | Refused | None, whole: Head | Refused | None, how: str) 
         assert meaning(other) == meaning(whole), how
     else:
         assert other == whole, how
+
+
+def _attributes(thing: object) -> dict[str, Any]:
+    return {name: getattr(thing, name) for name in attributes(thing)}
 
 
 def _prefixes(data: bytes) -> Iterable[int]:

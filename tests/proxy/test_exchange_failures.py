@@ -132,6 +132,7 @@ async def test_what_is_too_large_to_keep_is_not_sent_again(converse: Converse) -
     assert talk.blue[0].is_unused()
 
 
+@pytest.mark.interpreted
 async def test_a_connection_that_is_lost_as_soon_as_it_is_made_does_not_disturb_the_next_attempt(
     converse: Converse, monkeypatch: pytest.MonkeyPatch
 ) -> None:

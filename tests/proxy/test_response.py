@@ -14,6 +14,7 @@ from tests.support.conversation import answer, forwarded, get
 ADD_DATE = ResponseHead.add_date
 
 
+@pytest.mark.interpreted
 @pytest.mark.parametrize(
     "response",
     [
@@ -43,6 +44,7 @@ async def test_a_response_without_a_date_gets_one(
         assert head.replace(date + "\r\n", "") == response.partition("\r\n\r\n")[0] + "\r\n\r\n"
 
 
+@pytest.mark.interpreted
 async def test_a_date_that_the_upstream_sent_stays(
     converse: Converse, monkeypatch: pytest.MonkeyPatch
 ) -> None:

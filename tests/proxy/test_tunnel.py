@@ -195,6 +195,7 @@ async def test_a_tunnel_survives_a_switch_and_ends_with_the_drain(converse: Conv
     assert talk.notified > notified + 1  # by the adoption, and by the end of what is awaited
 
 
+@pytest.mark.interpreted
 @pytest.mark.parametrize("side", ["client", "upstream"])
 async def test_a_side_that_does_not_read_is_cut_off_some_time_after_the_end(
     converse: Converse, monkeypatch: pytest.MonkeyPatch, side: str

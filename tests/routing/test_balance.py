@@ -142,6 +142,7 @@ def watched(size: int, balance: Balance, share: int = NO_LIMIT) -> LivePool:
     return balanced
 
 
+@pytest.mark.interpreted
 @pytest.mark.parametrize("size", [2, 8, 100, 1000])
 @pytest.mark.parametrize(
     ("balance", "looks"),
@@ -154,6 +155,7 @@ def test_a_choice_looks_at_a_bounded_number_of_upstreams(size: int, balance: Bal
     assert Watched.looks == 100 * min(size, looks)
 
 
+@pytest.mark.interpreted
 @pytest.mark.parametrize("size", [2, 8, 100, 1000])
 def test_a_key_leads_to_its_upstream_without_a_look_at_the_others(size: int) -> None:
     balanced = watched(size, Balance.HASH)
@@ -163,6 +165,7 @@ def test_a_key_leads_to_its_upstream_without_a_look_at_the_others(size: int) -> 
 
 
 @every
+@pytest.mark.interpreted
 def test_a_retry_looks_at_a_bounded_number_of_upstreams(balance: Balance) -> None:
     balanced = watched(1000, balance, share=2)
     for _ in range(100):

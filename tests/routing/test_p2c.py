@@ -157,6 +157,7 @@ class Spied(TwoChoices):
         return 0.0
 
 
+@pytest.mark.interpreted
 @pytest.mark.parametrize("size", [2, 3, 7, 1000])
 def test_the_two_are_distinct_and_every_pair_is_as_likely(size: int) -> None:
     choices, ready = Spied(), upstreams(*[1] * size)

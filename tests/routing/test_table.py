@@ -134,6 +134,7 @@ def test_hosts_that_clients_make_up_are_remembered_in_bounded_memory() -> None:
         assert len(shop._memory) <= HOST_MEMORY
 
 
+@pytest.mark.interpreted
 def test_segments_behind_the_longest_prefix_cost_nothing() -> None:
     """Or a client could make every request of an 8 KiB path cost thousands of look-ups."""
 
