@@ -135,7 +135,8 @@ class Exchange:
         self.service = service
         if service.special and not admission.admits(self, service, preview=preview):
             return
-        pool, self._cookie = service.preview() if preview else service.undivided or service.split(head)
+        choice = service.preview() if preview else service.undivided
+        pool, self._cookie = service.split(head) if choice is None else choice
         self.pool = pool
         service.retry_budget.requests += 1
         if service.timeouts.total_s != inf and self.total_until == inf:

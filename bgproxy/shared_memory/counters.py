@@ -69,7 +69,7 @@ _SUMS: Final = (
 RESPONSE_CLASSES: Final = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
 
 # Upper bounds (inclusive) of the latency buckets in microseconds, about 1.4 apart; the last has no bound.
-LATENCY_BOUNDS_US: Final = (
+LATENCY_BOUNDS_US: Final[tuple[int, ...]] = (
     *(200, 300, 400, 600, 800),
     *(1_000, 1_400, 2_000, 3_000, 4_000, 6_000, 8_000),
     *(10_000, 14_000, 20_000, 30_000, 40_000, 60_000, 80_000),
