@@ -139,8 +139,8 @@ class Exchange:
         pool, self._cookie = service.split(head) if choice is None else choice
         self.pool = pool
         service.retry_budget.requests += 1
-        if service.timeouts.total_s != inf and self.total_until == inf:
-            self.total_until = plane.now + service.timeouts.total_s
+        if service.total_s != inf and self.total_until == inf:
+            self.total_until = plane.now + service.total_s
         key = pool.hash_key
         upstream = pool.choose() if key is None else pool.choose_by(key(head, downstream.peer))
         if upstream is None:
@@ -314,10 +314,9 @@ class Exchange:
         outgoing, service = self.outgoing, self.service
         assert outgoing is not None  # noqa: S101 - it is dropped only once it was written
         connection.transport.write(outgoing)
-        if len(outgoing) > service.retries.body_bytes:
+        if len(outgoing) > service.retry_body_bytes:
             self.outgoing = None
-        timeouts = service.timeouts
-        self._arm(timeouts.response_head_s if self.body is None else timeouts.request_body_s)
+        self._arm(service.response_head_s if self.body is None else service.timeouts.request_body_s)
 
     def _arm(self, seconds: float) -> None:
         downstream = self.downstream

@@ -10,10 +10,8 @@ from __future__ import annotations
 import asyncio
 from typing import Final, Protocol
 
-from bgproxy.proxy.limits import KIB
-
 # A body of 64 KiB and its head are not long yet.
-PORTION_BYTES: Final = 80 * KIB
+PORTION_BYTES: Final = 80 * 1024
 # One for all: a portion is copied out before the next one is read, of whatever connection.
 _BUFFER: Final = memoryview(bytearray(PORTION_BYTES))
 

@@ -58,11 +58,14 @@ class LiveService:
         "pool_header",
         "preview_header",
         "preview_secret",
+        "response_head_s",
         "retries",
+        "retry_body_bytes",
         "retry_budget",
         "special",
         "split",
         "timeouts",
+        "total_s",
         "undivided",
         "view",
     )
@@ -145,6 +148,10 @@ class LiveService:
         """What a request asks for, without the way to it; `special` is whether any of it is rare."""
         policy = view.policy
         self.timeouts = policy.timeouts
+        # What every request asks for, at hand.
+        self.total_s = policy.timeouts.total_s
+        self.response_head_s = policy.timeouts.response_head_s
+        self.retry_body_bytes = policy.retries.body_bytes
         self.retries = policy.retries
         self.limits = policy.limits
         self.keepalive = policy.keepalive
