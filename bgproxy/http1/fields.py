@@ -20,17 +20,17 @@ TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 VALUE: Final = rb"[\t\x20-\x7e\x80-\xff]*+"
 
 # The group is not repeated possessively, see http1.framing.
-_FIELD_BLOCK = re.compile(rb"(?:" + TOKEN + rb":" + VALUE + rb"\r\n)*").fullmatch
+_FIELD_BLOCK: Final = re.compile(rb"(?:" + TOKEN + rb":" + VALUE + rb"\r\n)*").fullmatch
 
 # The fields that change what a proxy does. The leading newline is a literal prefix, which makes the
 # search a memchr instead of a try at every byte. To an application behind CGI or WSGI an underscore in a
 # name is a dash, so whoever may not say X-Forwarded-For may not say X_Forwarded_For either.
-_REQUEST_SPECIAL = re.compile(
+_REQUEST_SPECIAL: Final = re.compile(
     rb"\n(host|con(?:nection|tent[-_]length)|t(?:e|raceparent|ransfer[-_]encoding)|expect|forwarded|keep-alive"
     rb"|proxy-connection|upgrade|via|x[-_](?:forwarded[-_](?:for|host|port|proto)|request[-_]id|bgproxy[-_]mirror))"
     rb":[ \t]*+([^\r]*)\r"
 ).finditer
-_RESPONSE_SPECIAL = re.compile(
+_RESPONSE_SPECIAL: Final = re.compile(
     rb"\n(con(?:nection|tent-length)|keep-alive|proxy-connection|transfer-encoding|upgrade):[ \t]*+([^\r]*)\r"
 ).finditer
 # RFC 9110 section 7.6.1: what a Connection option must never remove, whatever it names: where a message
@@ -61,12 +61,12 @@ _CLAIMS: Final = {
 _PASSED_ON: Final = frozenset({b"traceparent", b"via"})
 
 # Without percent-encoding, which no name of a host needs and the next parser may decode into another name.
-is_host = re.compile(
+is_host: Final = re.compile(
     rb"(?:\[[0-9a-f:.]{2,45}\]|[a-z0-9._~!$&'()*+,;=-]{0,%d})(?::[0-9]{0,5})?" % HOST_BYTES
 ).fullmatch
-_LENGTH = re.compile(rb"[0-9]{1,18}").fullmatch
-_BODY_LINES = re.compile(rb"(?im)^(?:content-length|transfer-encoding):[^\n]*\n").sub
-_KEEP_ALIVE_TIMEOUT = re.compile(rb"(?:^|[,; \t])timeout=([0-9]{1,9})(?:$|[,; \t])").search
+_LENGTH: Final = re.compile(rb"[0-9]{1,18}").fullmatch
+_BODY_LINES: Final = re.compile(rb"(?im)^(?:content-length|transfer-encoding):[^\n]*\n").sub
+_KEEP_ALIVE_TIMEOUT: Final = re.compile(rb"(?:^|[,; \t])timeout=([0-9]{1,9})(?:$|[,; \t])").search
 
 
 class Fields:

@@ -27,7 +27,7 @@ _DONE: Final = 4
 # No group is repeated possessively: CPython before 3.11.5 forgets to go back where one has failed halfway
 # (python/cpython#106052), and takes "1;" for a chunk size. Nothing here can match in two ways, so it costs nothing.
 _QUOTED: Final = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t \x21-\x7e\x80-\xff])*"'
-_CHUNK_LINE = re.compile(
+_CHUNK_LINE: Final = re.compile(
     rb"([0-9A-Fa-f]{1,15})(?:[ \t]*+;[ \t]*+"
     + TOKEN
     + rb"(?:[ \t]*+=[ \t]*+(?:"
@@ -36,16 +36,16 @@ _CHUNK_LINE = re.compile(
     + _QUOTED
     + rb"))?)*\r\n"
 ).match
-_TRAILER = re.compile(rb"(?:" + TOKEN + rb":[\t\x20-\x7e\x80-\xff]*+\r\n)*\r\n").match
+_TRAILER: Final = re.compile(rb"(?:" + TOKEN + rb":[\t\x20-\x7e\x80-\xff]*+\r\n)*\r\n").match
 # RFC 9110 section 6.5.1: fields that a trailer must not carry, and those that a proxy vouches for.
-_FRAMING_TRAILER = re.compile(
+_FRAMING_TRAILER: Final = re.compile(
     rb"(?i)(?:^|\n)(?:transfer[-_]encoding|content[-_]length|host|trailer|connection|keep-alive|proxy-connection|te"
     rb"|upgrade|authorization|content-encoding|content-type|content-range|set-cookie|cookie|expect|max-forwards"
     rb"|cache-control|via|forwarded|x[-_]forwarded[-_](?:for|host|port|proto)|x[-_]request[-_]id|x[-_]bgproxy[-_]mirror):"
 ).search
 # Whole chunks of 1 to 15 bytes without extensions: a peer may send millions of them, and the loop below
 # would take 50 ms for what one read brings. The bound on the repetition bounds what `re` keeps to go back.
-_TINY_CHUNKS = re.compile(
+_TINY_CHUNKS: Final = re.compile(
     rb"(?s:%b){0,1024}"
     % b"|".join(b"[%x%X]\r\n.{%d}\r\n" % (size_bytes, size_bytes, size_bytes) for size_bytes in range(1, 16))
 ).match

@@ -32,13 +32,13 @@ __all__ = ["Fields", "RequestHead", "ResponseHead", "parse_request", "parse_resp
 
 # A target has no fragment, and a tunnel is no message to relay, whatever its target looks like.
 _METHOD: Final = rb"(?!CONNECT )(" + TOKEN + rb") "
-_USUAL_LINE = re.compile(_METHOD + rb"(/[\x21\x22\x24-\x7e]*+) HTTP/1\.1\r\n").match
-_REQUEST_LINE = re.compile(_METHOD + rb"([\x21\x22\x24-\x7e]++) HTTP/1\.[0-9]\r\n").match
+_USUAL_LINE: Final = re.compile(_METHOD + rb"(/[\x21\x22\x24-\x7e]*+) HTTP/1\.1\r\n").match
+_REQUEST_LINE: Final = re.compile(_METHOD + rb"([\x21\x22\x24-\x7e]++) HTTP/1\.[0-9]\r\n").match
 # RFC 9112 section 2.3: a version is two digits and a dot; what is not is no version but a malformed line.
-_OTHER_VERSION = re.compile(rb"[^\r\n]+ HTTP/[02-9]\.[0-9]\r\n").match
-_STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ([1-5][0-9][0-9])(?: " + VALUE + rb")?\r\n").match
+_OTHER_VERSION: Final = re.compile(rb"[^\r\n]+ HTTP/[02-9]\.[0-9]\r\n").match
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.([0-9]) ([1-5][0-9][0-9])(?: " + VALUE + rb")?\r\n").match
 
-_ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]+)([/?].*)?").fullmatch
+_ABSOLUTE: Final = re.compile(rb"(?i:https?)://([^/?]+)([/?].*)?").fullmatch
 
 # What `parse_request` asks about a header block.
 ReadBlock = Callable[[bytes, HeadLimits], Fields]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from enum import Enum
+from typing import Final
 
 from bgproxy.http1.head import RequestHead, ResponseHead
 
@@ -16,8 +17,8 @@ class Coding(Enum):
     REMOVED = 2  # an HTTP/1.0 client cannot read chunks
 
 
-_MAX_FORWARDS_LINE = re.compile(rb"(?im)^max-forwards:[^\r\n]*\r\n")
-_HOST_LINE = re.compile(rb"(?im)^host:[^\r\n]*\r\n")
+_MAX_FORWARDS_LINE: Final = re.compile(rb"(?im)^max-forwards:[^\r\n]*\r\n")
+_HOST_LINE: Final = re.compile(rb"(?im)^host:[^\r\n]*\r\n")
 
 
 def request_head(head: RequestHead, told: bytes) -> bytes:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from math import inf
 from typing import Any
 
+from bgproxy.http1.head import ResponseHead
 from bgproxy.model import Health, UpstreamView
 
 
@@ -45,7 +46,7 @@ class LiveUpstream:
         self.cells = cells
         self.in_flight = 0
         self.idle: list[Any] = []  # the keepalive cache: proxy.keepalive's, last in, first out
-        self.response_memo: Any = None  # the last response's head, see http1.head
+        self.response_memo: ResponseHead | None = None  # the last response's head
         self.keep_alive_s: int | None = None  # for how long it says that it keeps a connection
         self.logged: Any = None  # what the access log has made of its place
         self.retired = False  # traffic has left it: keep no connection
