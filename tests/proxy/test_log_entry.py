@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from bgproxy import model
 from bgproxy.model import Forwarding
 from bgproxy.proxy.access_log import AccessLog
@@ -39,6 +41,7 @@ async def exchanged(client: Peer, upstream: Peer, request: str, response: str | 
     await client.gets(response)
 
 
+@pytest.mark.interpreted
 async def test_requests_of_one_connection_are_told_apart(converse: Converse, tmp_path: Path) -> None:
     talk = await converse()
     async with logged(talk, tmp_path) as lines:

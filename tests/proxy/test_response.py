@@ -69,6 +69,7 @@ async def test_a_426_tells_the_client_what_to_upgrade_to(converse: Converse) -> 
     await client.gets(answer("", "Upgrade: tls/1.3", "Connection: Upgrade", status="426 Upgrade Required"))
 
 
+@pytest.mark.interpreted
 async def test_the_last_response_of_a_connection_has_a_date_too(
     converse: Converse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
