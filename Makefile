@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 COMPILED := build/compiled
 SOURCES := pyproject.toml bgproxy/__init__.py
 
-.PHONY: help demo test test-compiled test-tools wheel lint fuzz bench bench-workers bench-tools latency growth wire wire-tools faults memory micro zero-downtime cutover locust clean
+.PHONY: help demo test test-compiled test-tools wheel compiled lint fuzz bench bench-workers bench-tools latency growth wire wire-tools faults memory micro zero-downtime cutover locust clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -20,12 +20,15 @@ test: $(VENV)/dev test-tools lint ## every check and every test (as root it inst
 wheel: $(BIN)/python ## a wheel for this machine and Python in dist/, with compiled what every request goes through (needs a C compiler)
 	BGPROXY_COMPILE=1 $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 
-# In a copy, because beside the sources they would be what is tested.
-test-compiled: wheel test-tools ## the tests of a running bgproxy and of what is compiled, with the wheel installed
-	rm -rf $(COMPILED) && mkdir -p $(COMPILED)
-	cp -r tests fuzz benchmarks docs config README.md pyproject.toml $(COMPILED)
+compiled: wheel ## a virtual environment with that wheel, in build/compiled/venv
 	$(BIN)/python -m venv $(COMPILED)/venv
+	$(COMPILED)/venv/bin/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps "$$(ls -t dist/*-linux_*.whl | head -1)"
 	$(COMPILED)/venv/bin/python -m pip install --quiet --disable-pip-version-check "$$(ls -t dist/*-linux_*.whl | head -1)[dev]"
+
+# In a copy, because beside the sources they would be what is tested.
+test-compiled: compiled test-tools ## the tests of a running bgproxy and of what is compiled, with the wheel installed
+	rm -rf $(addprefix $(COMPILED)/,tests fuzz benchmarks docs config)
+	cp -r tests fuzz benchmarks docs config README.md pyproject.toml $(COMPILED)
 	cd $(COMPILED) && BGPROXY_COMPILE=1 venv/bin/python -m pytest -n 2 --dist loadfile -m 'not interpreted' \
 	  tests/test_compiled.py tests/http1 tests/routing tests/mirroring tests/proxy tests/process tests/cli tests/clients tests/ledger
 
@@ -37,7 +40,7 @@ lint: $(VENV)/dev ## style and types
 fuzz: $(VENV)/fuzz ## any bytes at the parsers, judged by llhttp and h11 (FUZZ_RUNS=1000000 for each target)
 	$(BIN)/python -m fuzz
 
-bench: $(VENV)/bench $(VENV)/wire bench-tools ## CPU per request beside nginx, HAProxy, Envoy, Caddy, Traefik and aiohttp, in one run (as root it installs the first two and wrk)
+bench: $(VENV)/bench $(VENV)/wire bench-tools compiled ## CPU per request, as it is and compiled, beside nginx, HAProxy, Envoy, Caddy, Traefik and aiohttp, in one run (as root it installs the first two and wrk)
 	$(BIN)/python -m benchmarks.cpu
 
 bench-workers: $(VENV)/bench bench-tools ## the same with one and with two workers

@@ -7,7 +7,8 @@ from typing import Final, NamedTuple
 
 from benchmarks.rounds import REFERENCE, Round, Spread, ratios
 
-OURS: Final = "bgproxy"
+# As it is, and compiled.
+OURS: Final = ("bgproxy", "bgproxy-compiled")
 # CPU per request, by nginx's.
 LIMITS: Final = {
     "small": 1.0,
@@ -23,8 +24,9 @@ AHEAD_OF: Final = ("haproxy", "envoy", "caddy", "traefik")
 
 
 class Verdict(NamedTuple):
-    """One promise: `found` is bgproxy's CPU per request by the other's, within each round."""
+    """One promise: `found` is CPU per request of one of `OURS` by the other's, within each round."""
 
+    ours: str
     scenario: str
     other: str
     limit: float
@@ -45,16 +47,16 @@ def judge(rounds: Sequence[Round]) -> list[Verdict]:
     scenarios = dict.fromkeys(each.scenario for each in rounds)
     promises = [(scenario, REFERENCE, limit) for scenario, limit in LIMITS.items()]
     promises += [(scenario, other, 1.0) for other in AHEAD_OF for scenario in scenarios]
-    verdicts = [_verdict(rounds, *promise) for promise in promises]
+    verdicts = [_verdict(rounds, ours, *promise) for ours in OURS for promise in promises]
     return [verdict for verdict in verdicts if verdict is not None]
 
 
 # Private
 
 
-def _verdict(rounds: Sequence[Round], scenario: str, other: str, limit: float) -> Verdict | None:
+def _verdict(rounds: Sequence[Round], ours: str, scenario: str, other: str, limit: float) -> Verdict | None:
     here = [each for each in rounds if each.scenario == scenario]
-    ours = [each for each in here if each.proxy == OURS]
+    mine = [each for each in here if each.proxy == ours]
     theirs = [each for each in here if each.proxy == other]
-    found = ratios(ours, theirs, lambda each: each.cpu_us)
-    return Verdict(scenario, other, limit, Spread.of(found)) if found else None
+    found = ratios(mine, theirs, lambda each: each.cpu_us)
+    return Verdict(ours, scenario, other, limit, Spread.of(found)) if found else None

@@ -8,11 +8,13 @@ from typing import Any, Final
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
+from benchmarks.cpu_budgets import OURS
 from benchmarks.rounds import REFERENCE
 from benchmarks.scenarios import SCENARIOS
 
 COLOURS: Final = {
     "bgproxy": "#1f4e9c",
+    "bgproxy-compiled": "#4f9be0",
     "haproxy": "#2f9e56",
     "envoy": "#c05299",
     "caddy": "#d98324",
@@ -42,12 +44,12 @@ def draw(result: Json, path: Path) -> None:
                 [ratio["median"] - ratio["low"] for ratio in ratios],
                 [ratio["high"] - ratio["median"] for ratio in ratios],
             ],
-            fmt="D" if proxy == "bgproxy" else "o",
-            markersize=7 if proxy == "bgproxy" else 5,
+            fmt="D" if proxy in OURS else "o",
+            markersize=7 if proxy in OURS else 5,
             elinewidth=1,
             color=COLOURS[proxy],
             label=proxy,
-            zorder=3 if proxy == "bgproxy" else 2,
+            zorder=3 if proxy in OURS else 2,
         )
     axes.axvline(1.0, color="black", linewidth=1, label=REFERENCE)
     axes.set_xscale("log", base=2)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from benchmarks import cpu_budgets, machine
-from benchmarks.cpu_budgets import AHEAD_OF, OURS, Verdict
+from benchmarks.cpu_budgets import AHEAD_OF, Verdict
 from benchmarks.rounds import REFERENCE, Round
 from benchmarks.scenarios import SCENARIOS
 
@@ -118,6 +118,13 @@ def _promises(result: Json) -> list[str]:
     verdicts = cpu_budgets.judge([_round(each) for each in result["rounds"]])
     if not verdicts:
         return []
+    lines = ["## Budgets", ""]
+    for ours in dict.fromkeys(verdict.ours for verdict in verdicts):
+        lines += _kept([verdict for verdict in verdicts if verdict.ours == ours], ours)
+    return lines
+
+
+def _kept(verdicts: Sequence[Verdict], ours: str) -> list[str]:
     rows = [
         [
             SCENARIOS[verdict.scenario].about,
@@ -128,23 +135,23 @@ def _promises(result: Json) -> list[str]:
         for verdict in verdicts
         if verdict.other == REFERENCE
     ]
-    lines = ["## Budgets", ""]
+    lines = []
     if rows:
-        lines += [*table([f"{OURS}'s CPU per request by nginx's", "budget", "found", "is"], rows), ""]
+        lines += [*table([f"{ours}'s CPU per request by nginx's", "budget", "found", "is"], rows), ""]
     for other in AHEAD_OF:
         mine = [verdict for verdict in verdicts if verdict.other == other]
         if mine:
-            lines.append(f"- {_ahead(other, mine)}")
-    return lines
+            lines.append(f"- {ours}: {_ahead(other, mine)}")
+    return [*lines, ""] if lines else []
 
 
 def _ahead(other: str, verdicts: Sequence[Verdict]) -> str:
     behind = [verdict for verdict in verdicts if not verdict.is_kept]
     if not behind:
-        return f"Ahead of {other} in all {len(verdicts)} scenarios: reached."
+        return f"ahead of {other} in all {len(verdicts)} scenarios: reached."
     which = _and([f"{verdict.scenario} ({verdict.found.median:.2f} of its CPU)" for verdict in behind])
     return (
-        f"Ahead of {other} in {len(verdicts) - len(behind)} of {len(verdicts)} scenarios: missed in {which}."
+        f"ahead of {other} in {len(verdicts) - len(behind)} of {len(verdicts)} scenarios: missed in {which}."
     )
 
 

@@ -8,7 +8,7 @@ checks where it has them, no access log unless that is what is measured. None is
 from typing import Final
 
 from benchmarks.contenders.behind import backend
-from benchmarks.contenders.bgproxy_yaml import BGPROXY
+from benchmarks.contenders.bgproxy_yaml import BGPROXY, COMPILED
 from benchmarks.contenders.caddyfile import CADDY
 from benchmarks.contenders.envoy_yaml import ENVOY
 from benchmarks.contenders.haproxy_cfg import HAPROXY
@@ -20,7 +20,7 @@ from benchmarks.contenders.serving import Contender, bgproxy, contender, nginx
 from benchmarks.contenders.traefik_yaml import TRAEFIK
 
 # The two that matter most stand next to each other: the less time between them, the better they compare.
-FIELD: Final = (NGINX, BGPROXY, HAPROXY, ENVOY, CADDY, TRAEFIK, NAIVE)
+FIELD: Final = (NGINX, BGPROXY, COMPILED, HAPROXY, ENVOY, CADDY, TRAEFIK, NAIVE)
 PROGRAMS: Final = {program.name: program for program in FIELD}
 
 __all__ = [

@@ -1,10 +1,12 @@
-"""bgproxy as it is shipped: health checks, metrics, state store, X-Forwarded-*, Via and X-Request-Id are on."""
+"""bgproxy as it is shipped, and compiled: health checks, metrics, state store, X-Forwarded-*, Via and X-Request-Id are on."""
 
 from __future__ import annotations
 
 import http.client
 import json
 import sys
+from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import yaml
@@ -12,6 +14,9 @@ import yaml
 from benchmarks.contenders.process import CALL_S, ContenderError
 from benchmarks.contenders.program import Place, Program
 from benchmarks.scenarios import CANARY_PERCENT, Setting
+
+# What `make compiled` makes.
+_COMPILED: Final = str(Path(__file__).parents[2] / "build" / "compiled" / "venv" / "bin" / "python")
 
 Json = dict[str, Any]
 
@@ -60,10 +65,10 @@ def worker_pids(place: Place) -> frozenset[int]:
     return frozenset(each["pid"] for each in _call(place, "GET", "/admin/status")["workers"])
 
 
-def _write(place: Place) -> list[str]:
+def _write(python: str, place: Place) -> list[str]:
     path = place.directory / "bgproxy.yaml"
     path.write_text(yaml.safe_dump(config(place), sort_keys=False))
-    return [sys.executable, "-m", "bgproxy", "run", "-c", str(path)]
+    return [python, "-m", "bgproxy", "run", "-c", str(path)]
 
 
 def _settle(place: Place) -> None:
@@ -88,8 +93,19 @@ def _call(place: Place, method: str, path: str, body: Json | None = None) -> Jso
 
 BGPROXY: Final = Program(
     "bgproxy",
-    _write,
+    partial(_write, sys.executable),
     (sys.executable, "-c", "import bgproxy; print(bgproxy.__version__)"),
     "`pip install -e .`",
     settle=_settle,
+    worker_pids=worker_pids,
+)
+COMPILED: Final = Program(
+    "bgproxy-compiled",
+    partial(_write, _COMPILED),
+    (_COMPILED, "-I", "-m", "bgproxy", "--version"),
+    "`make compiled`",
+    # Whatever else there is, what is installed there is what is meant.
+    environment={"PYTHONPATH": ""},
+    settle=_settle,
+    worker_pids=worker_pids,
 )

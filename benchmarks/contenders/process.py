@@ -67,6 +67,7 @@ def started(
             stdout=log,
             stderr=log,
             start_new_session=True,
+            cwd=directory,  # not ours, where Python would find our sources first
             env={**os.environ, **(environment or {})},
         )
     try:

@@ -108,7 +108,7 @@ class Program:
     """`write` puts the configuration into the place's directory and returns the command line.
 
     `settle` is called once it serves, for what cannot be configured. `cannot` has a reason for each setting.
-    `log` is the file that the access log goes to, and `versioned` what `version` is of, if not the program.
+    `worker_pids` tells which processes handle requests, if it is not all of them but the first. `log` is the file that the access log goes to, and `versioned` what `version` is of, if not the program.
     """
 
     name: str
@@ -118,5 +118,6 @@ class Program:
     environment: Mapping[str, str] = field(default_factory=dict)
     cannot: Mapping[Setting, str] = field(default_factory=dict)
     settle: Callable[[Place], None] = _nothing_more
+    worker_pids: Callable[[Place], frozenset[int]] | None = None
     log: str = ACCESS_LOG
     versioned: str = ""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import cpu_time
-from benchmarks.contenders import bgproxy_yaml, same_work
+from benchmarks.contenders import same_work
 from benchmarks.contenders.bgproxy_yaml import BGPROXY
 from benchmarks.contenders.nginx_conf import NGINX
 from benchmarks.contenders.process import ContenderError, find, started, status, until
@@ -94,12 +94,12 @@ def _found(name: str, program: Program) -> str:
 
 
 def _workers(program: Program, place: Place, root: int, pids: frozenset[int]) -> frozenset[int]:
-    if program is not BGPROXY:
+    if program.worker_pids is None:
         return pids - {root} or pids
-    found = bgproxy_yaml.worker_pids(place)
+    found = program.worker_pids(place)
     if not found < pids or len(found) != place.workers:
         raise ContenderError(
-            f"bgproxy says that its workers are {sorted(found)}, and {place.workers} of its processes "
+            f"{program.name} says that its workers are {sorted(found)}, and {place.workers} of its processes "
             f"{sorted(pids)} should be"
         )
     return found

@@ -25,3 +25,8 @@ def test_peers_have_to_cost_more_in_every_scenario_and_nginx_only_where_it_was_p
 
 def test_nothing_is_said_about_what_was_not_measured() -> None:
     assert cpu_budgets.judge([a_round(1, "nginx")]) == []
+
+
+def test_what_is_compiled_is_held_against_the_same_promises() -> None:
+    found = [a_round(1, proxy) for proxy in ("nginx", "bgproxy", "bgproxy-compiled")]
+    assert [verdict.ours for verdict in cpu_budgets.judge(found)] == ["bgproxy", "bgproxy-compiled"]

@@ -65,7 +65,7 @@ def test_a_budget_is_reached_or_missed_by_so_much() -> None:
     report = cpu_report.render(a_result(found))
     verdicts = [row[-1] for row in cells(report, "") if row[0].startswith("≤")]
     assert verdicts == ["missed by 1.3", "reached"]
-    assert "Ahead of haproxy in 1 of 2 scenarios: missed in post (1.13 of its CPU)." in report
+    assert "bgproxy: ahead of haproxy in 1 of 2 scenarios: missed in post (1.13 of its CPU)." in report
     assert "envoy" not in report
 
 
