@@ -1,9 +1,10 @@
 # Two stages: wheels are built where there is a compiler, and run where there is none.
 FROM python:3.13-slim AS build
 WORKDIR /src
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev
 COPY pyproject.toml hatch_build.py README.md ./
 COPY bgproxy ./bgproxy
-RUN python -m venv /opt/bgproxy && /opt/bgproxy/bin/pip install --no-cache-dir .
+RUN python -m venv /opt/bgproxy && BGPROXY_COMPILE=1 /opt/bgproxy/bin/pip install --no-cache-dir .
 
 FROM python:3.13-slim
 COPY --from=build /opt/bgproxy /opt/bgproxy
