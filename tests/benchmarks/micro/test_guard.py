@@ -26,7 +26,7 @@ def build_like(
 
 
 def test_every_part_costs_what_is_recorded() -> None:
-    """Takes about 20 s. If it fails, its message has the parts and what to do."""
+    """Takes about 40 s. If it fails, its message has the parts and what to do."""
     verdict = judge(build(), recorded.load())
     if verdict.wrong:
         pytest.fail(guard.explain(verdict), pytrace=False)
