@@ -13,8 +13,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from pathlib import Path
+from shutil import which
 from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
@@ -25,7 +27,7 @@ from benchmarks.micro.reference import REFERENCES
 TIMEOUT_S: Final = 300.0
 REPOSITORY: Final = Path(__file__).parents[2]
 
-_VALGRIND: Final = ("valgrind", "-q", "--tool=callgrind", "--dump-before=getppid", "--dump-line=no")
+_OPTIONS: Final = ("-q", "--tool=callgrind", "--dump-before=getppid", "--dump-line=no")
 _MODULE: Final = ("-m", "benchmarks.micro.counted")
 # The C library picks its routines for copying and searching by processor. With these it takes the same everywhere;
 # names that it does not know it ignores.
@@ -57,9 +59,12 @@ class Counts(NamedTuple):
 
 def count() -> Counts:
     """The least of several runs, each with another layout of memory. About 40 s."""
+    valgrind = which("valgrind")
+    if valgrind is None:
+        raise CountingError("valgrind is not installed; on Debian: apt-get install valgrind")
     _compile()
     with ThreadPoolExecutor(len(_LAYOUTS)) as pool:
-        found = list(pool.map(_count, _LAYOUTS))
+        found = list(pool.map(partial(_count, valgrind), _LAYOUTS))
     each = {name: min(one[name] for one in found) for name in found[0]}
     references = {part.name: each.pop(part.name) for part in REFERENCES}
     return Counts(references, each)
@@ -68,12 +73,12 @@ def count() -> Counts:
 # Private
 
 
-def _count(layout: str) -> dict[str, float]:
+def _count(valgrind: str, layout: str) -> dict[str, float]:
     with TemporaryDirectory(prefix="bgproxy-micro-") as folder:
         out = Path(folder, "out")
         try:
             done = subprocess.run(
-                [*_VALGRIND, f"--callgrind-out-file={out}", sys.executable, *_MODULE],
+                [valgrind, *_OPTIONS, f"--callgrind-out-file={out}", sys.executable, *_MODULE],
                 cwd=REPOSITORY,
                 env=_environment(layout),
                 capture_output=True,
@@ -81,8 +86,6 @@ def _count(layout: str) -> dict[str, float]:
                 timeout=TIMEOUT_S,
                 check=False,
             )
-        except FileNotFoundError:
-            raise CountingError("valgrind is not installed; on Debian: apt-get install valgrind") from None
         except subprocess.TimeoutExpired:
             raise CountingError(f"valgrind has not ended after {TIMEOUT_S:g} s") from None
         if done.returncode:
@@ -123,6 +126,6 @@ def _sum(dump: Path) -> int:
     if found is None:
         raise CountingError(
             "callgrind has not seen every mark: does this C library export getppid? "
-            f"Try `valgrind {' '.join(_VALGRIND[2:4])} python -c 'import os; os.getppid()'`"
+            f"Try `valgrind {' '.join(_OPTIONS[1:3])} python -c 'import os; os.getppid()'`"
         )
     return int(found[1])
