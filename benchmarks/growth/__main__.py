@@ -5,10 +5,7 @@ Writes growth.{json,md,png}; ends with 0 only if every promise is kept. It must 
 
 from __future__ import annotations
 
-import argparse
-import json
 import resource
-import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -17,7 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import machine
+from benchmarks import command, machine
+from benchmarks.command import Command, tell
 from benchmarks.contenders import ContenderError
 from benchmarks.growth import budgets, measure, plot, report
 from benchmarks.growth.measure import Ground
@@ -29,8 +27,6 @@ from benchmarks.memory.crowd import CrowdError
 from benchmarks.memory.site import SiteError
 from benchmarks.wrk import LoadError
 
-RESULTS: Final = Path(__file__).parents[1] / "results"
-EXIT_INTERRUPTED: Final = 130
 PARTS: Final = (*SERIES, "processes", "idle", "probing")
 IDLE_CONNECTIONS: Final = 10_000
 # Five intervals, so that it does not matter where in one it begins.
@@ -43,7 +39,8 @@ def run(parts: Sequence[str], *, total: int, seconds: int) -> Json:
     """Everything that was asked for, as it is stored."""
     # Raises the limit of descriptors as far as it goes, for everybody, or says why that is not far enough.
     crowd.workers_for(IDLE_CONNECTIONS)
-    proxy_cores, load_cores = measure.cores()
+    proxy_core, load_core = command.two_cores()
+    proxy_cores, load_cores = {proxy_core}, {load_core}
     points: list[Point] = []
     result: Json = machine.circumstances("benchmarks.growth")
     with ExitStack() as stack:
@@ -51,7 +48,7 @@ def run(parts: Sequence[str], *, total: int, seconds: int) -> Json:
         port = stack.enter_context(upstream(directory / "upstream", load_cores))
         ground = Ground(directory, port, proxy_cores, load_cores)
         for part in parts:
-            _tell(f"{part} …")
+            tell(f"{part} …")
             match part:
                 case "processes":
                     result[part] = measure.processes(ground, seconds=seconds)
@@ -60,7 +57,7 @@ def run(parts: Sequence[str], *, total: int, seconds: int) -> Json:
                 case "idle":
                     result[part] = memory.idle(IDLE_CONNECTIONS, asked=True)
                 case _:
-                    points += measure.series(SERIES[part], ground, total=total, seconds=seconds, tell=_tell)
+                    points += measure.series(SERIES[part], ground, total=total, seconds=seconds, tell=tell)
     result["settings"] = {
         "rounds": total,
         "seconds": seconds,
@@ -77,49 +74,18 @@ def run(parts: Sequence[str], *, total: int, seconds: int) -> Json:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser = command.parser("growth", __doc__)
     parser.add_argument("--seconds", type=int, default=3, help="of each round")
     parser.add_argument("--part", action="append", choices=PARTS, help="default: all of them")
-    parser.add_argument("--render", type=Path, metavar="JSON", help="measure nothing: the report of this")
-    parser.add_argument("--results", type=Path, help=f"where growth.json, .md and .png go; {RESULTS}")
-    given = parser.parse_args(arguments)
-    if given.rounds < 1 or given.seconds < 1:
-        parser.error("--rounds and --seconds are at least 1")
-    if given.render:
-        return _write(json.loads(given.render.read_text()), given.results or given.render.parent)
-    # As ^C does, so that nothing that was started is left.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        result = run(given.part or PARTS, total=given.rounds, seconds=given.seconds)
-    except (ContenderError, LoadError, CrowdError, SiteError) as error:
-        print(f"growth: {error}", file=sys.stderr)
-        return 2
-    except FileNotFoundError as error:
-        print(f"growth: {error.filename} not found: `make growth` as root installs it", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("growth: interrupted; everything that was started has been stopped", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    results = given.results or RESULTS
-    results.mkdir(parents=True, exist_ok=True)
-    (results / "growth.json").write_text(json.dumps(result, indent=1) + "\n")
-    return _write(result, results)
-
-
-# Private
-
-
-def _write(result: Json, results: Path) -> int:
-    text = report.render(result)
-    (results / "growth.md").write_text(text)
-    plot.draw(result, results / "growth.png")
-    print(text)
-    return 1 if budgets.broken(result) else 0
-
-
-def _tell(what: str) -> None:
-    print(what, file=sys.stderr)
+    return Command(
+        "growth",
+        parser,
+        lambda given: run(given.part or PARTS, total=given.rounds, seconds=given.seconds),
+        (ContenderError, LoadError, CrowdError, SiteError),
+        report.render,
+        plot.draw,
+        lambda result: not budgets.broken(result),
+    ).run(arguments)
 
 
 if __name__ == "__main__":

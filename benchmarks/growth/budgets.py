@@ -9,18 +9,11 @@ from benchmarks.memory.budgets import IDLE_BYTES, MIB
 # A request may be so much dearer at the end of the series than at its beginning.
 FLAT: Final = 1.10
 FLAT_SERIES: Final = ("upstreams", "services")
-# Controller and one worker; and each further worker. The supervisor, which has no budget, is shown beside them.
+# Controller, one worker and the supervisor; and each further worker.
 FIRST_BYTES: Final = 60 * MIB
 FURTHER_BYTES: Final = 20 * MIB
 
 Json = dict[str, Any]
-
-
-def first_bytes(processes: list[Json]) -> int:
-    """What the controller and the only worker hold."""
-    one = processes[0]
-    first: int = one["controller_bytes"] + one["workers_bytes"]
-    return first
 
 
 def further_bytes(processes: list[Json]) -> float:
@@ -45,7 +38,7 @@ def broken(result: Json) -> list[str]:
         if row["series"] in FLAT_SERIES and row["ratio"]["median"] > FLAT
     ]
     if processes := result.get("processes"):
-        first = first_bytes(processes)
+        first = processes[0]["pss_bytes"]
         further = further_bytes(processes)
         if first > FIRST_BYTES:
             found.append(

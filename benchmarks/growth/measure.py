@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks import wrk
-from benchmarks.contenders import ContenderError
 from benchmarks.growth.series import Point, Series, Step
 from benchmarks.growth.site import Site, Size, cpu_s, site
 from benchmarks.memory import crowd, footprint
@@ -50,14 +49,6 @@ class Ground:
     upstream: int
     proxy_cores: set[int]
     load_cores: set[int]
-
-
-def cores() -> tuple[set[int], set[int]]:
-    """One for bgproxy, and another one for load and upstreams."""
-    allowed = sorted(os.sched_getaffinity(0))
-    if len(allowed) < 2:
-        raise ContenderError("this process may use one core only: proxy and load need one each")
-    return {allowed[0]}, {allowed[1]}
 
 
 def series(grown: Series, ground: Ground, *, total: int, seconds: int, tell: Tell) -> list[Point]:

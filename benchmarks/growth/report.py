@@ -99,13 +99,12 @@ def _about_connections(rows: list[Json], settings: Json) -> str:
 def _memory(result: Json) -> list[str]:
     rows = []
     if processes := result.get("processes"):
-        first = budgets.first_bytes(processes)
+        first = processes[0]["pss_bytes"]
         further = budgets.further_bytes(processes)
         one = processes[0]
-        rows.append(["controller and one worker", _mib(first), _mib(FIRST_BYTES)])
+        rows.append(["controller and one worker (with the supervisor)", _mib(first), _mib(FIRST_BYTES)])
         rows.append(["of that, the controller", _mib(one["controller_bytes"]), ""])
         rows.append(["of that, the worker", _mib(one["workers_bytes"]), ""])
-        rows.append(["besides them, the supervisor", _mib(one["pss_bytes"] - first), ""])
         rows.append(["each further worker", _mib(further), _mib(FURTHER_BYTES)])
     if idle := result.get("idle"):
         rows.append(

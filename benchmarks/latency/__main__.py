@@ -5,10 +5,7 @@ Writes latency.{json,md,png}; ends with 0 only if the promise is kept. It must n
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -20,7 +17,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
-from benchmarks import contenders, cpu_time, machine, wrk
+from benchmarks import command, contenders, cpu_time, machine, wrk
+from benchmarks.command import Command, tell
 from benchmarks.contenders import ContenderError
 from benchmarks.latency import client, plot, report, samples
 from benchmarks.latency.client import ClientError
@@ -28,8 +26,6 @@ from benchmarks.latency.samples import DIRECT, OURS, REFERENCE, SHARES, Sample, 
 from benchmarks.scenarios import KEEP_ALIVE
 from benchmarks.wrk import LoadError
 
-RESULTS: Final = Path(__file__).parents[1] / "results"
-EXIT_INTERRUPTED: Final = 130
 # How often nginx is asked what it can do.
 TRIALS: Final = 3
 # Beyond the time that a client needs, before it is taken for stuck.
@@ -40,7 +36,7 @@ Json = dict[str, Any]
 
 def run(*, total: int, seconds: int) -> Json:
     """Everything, as it is stored."""
-    proxy_core, load_core = _cores()
+    proxy_core, load_core = command.two_cores()
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bgproxy-latency-")))
         behind = stack.enter_context(contenders.backend(directory / "backend", {load_core}))
@@ -52,7 +48,7 @@ def run(*, total: int, seconds: int) -> Json:
             for _ in range(TRIALS)
         ]
         most_per_s = median(each.requests / each.elapsed_s for each in trials)
-        _tell(f"nginx does {most_per_s:,.0f} requests/s")
+        tell(f"nginx does {most_per_s:,.0f} requests/s")
         found: list[Sample] = []
         for number in range(1, total + 1):
             # The other way round in every other round: who comes first has a cooler machine.
@@ -62,7 +58,7 @@ def run(*, total: int, seconds: int) -> Json:
                     found.append(
                         _measure(number, share, target, ports[target], share * most_per_s, seconds, load_core)
                     )
-                    _tell(_line(found[-1], total))
+                    tell(_line(found[-1], total))
         nginx.check_whole()
         ours.check_whole()
     return {
@@ -81,63 +77,32 @@ def run(*, total: int, seconds: int) -> Json:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.latency", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser = command.parser("latency", __doc__)
     parser.add_argument("--seconds", type=int, default=5, help="at each rate, for each target, in each round")
-    parser.add_argument("--render", type=Path, metavar="JSON", help="measure nothing: the report of this")
-    parser.add_argument("--results", type=Path, help=f"where latency.json, .md and .png go; {RESULTS}")
-    given = parser.parse_args(arguments)
-    if given.rounds < 1 or given.seconds < 1:
-        parser.error("--rounds and --seconds are at least 1")
-    if given.render:
-        return _write(json.loads(given.render.read_text()), given.results or given.render.parent)
-    # As ^C does, so that nothing that was started is left.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        result = run(total=given.rounds, seconds=given.seconds)
-    except (ContenderError, LoadError, ClientError) as error:
-        print(f"latency: {error}", file=sys.stderr)
-        return 2
-    except FileNotFoundError as error:
-        print(f"latency: {error.filename} not found: `make latency` as root installs it", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("latency: interrupted; everything that was started has been stopped", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    results = given.results or RESULTS
-    results.mkdir(parents=True, exist_ok=True)
-    (results / "latency.json").write_text(json.dumps(result, indent=1) + "\n")
-    return _write(result, results)
+    return Command(
+        "latency",
+        parser,
+        lambda given: run(total=given.rounds, seconds=given.seconds),
+        (ContenderError, LoadError, ClientError),
+        report.render,
+        plot.draw,
+        lambda result: samples.verdict(result["summary"]) is Verdict.KEPT,
+    ).run(arguments)
 
 
 # Private
 
 
-def _write(result: Json, results: Path) -> int:
-    text = report.render(result)
-    (results / "latency.md").write_text(text)
-    plot.draw(result, results / "latency.png")
-    print(text)
-    return 0 if samples.verdict(result["summary"]) is Verdict.KEPT else 1
-
-
-def _cores() -> tuple[int, int]:
-    allowed = sorted(os.sched_getaffinity(0))
-    if len(allowed) < 2:
-        raise ContenderError("this process may use one core only: proxy and load need one each")
-    return allowed[0], allowed[1]
-
-
 def _measure(
     number: int, share: float, target: str, port: int, rate_per_s: float, seconds: int, core: int
 ) -> Sample:
-    command = [
+    asking = [
         *("taskset", "-c", str(core), sys.executable, "-m", "benchmarks.latency.client"),
         *("--port", str(port), "--rate", str(rate_per_s), "--seconds", str(seconds)),
     ]
     began, busy_s = time.monotonic(), cpu_time.core_s(core)
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + GRACE_S, check=False)
+        done = subprocess.run(asking, capture_output=True, text=True, timeout=seconds + GRACE_S, check=False)
     except subprocess.TimeoutExpired:
         raise ClientError(f"the client of {target} did not end within {GRACE_S:g} s of its time") from None
     if done.returncode:
@@ -160,10 +125,6 @@ def _measure(
 def _line(found: Sample, total: int) -> str:
     latency = "  ".join(f"{name} {found.latency_us[name]:8,.0f}" for name in ("p50", "p99", "p99.9"))
     return f"round {found.number}/{total}  {found.share:.0%}  {found.target:<8}  {latency} µs"
-
-
-def _tell(what: str) -> None:
-    print(what, file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -184,7 +184,7 @@ class Stage:
         # Undisturbed, so that there is no process that nobody knows.
         with undisturbed(), (self.directory / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(  # noqa: S603 - our own modules
-                [sys.executable, "-m", module, *arguments],
+                [sys.executable, "-P", "-m", module, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

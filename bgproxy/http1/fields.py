@@ -162,7 +162,9 @@ def request_fields(block: bytes, limits: HeadLimits = DEFAULT_LIMITS) -> Fields:
     """Validates a request's header block and finds the fields that matter to a proxy."""
     if len(block) > limits.header_block_bytes:
         raise ProxyError(431, "the header fields are too large")
-    if len(block) > limits.header_count and block.count(b"\n") > limits.header_count:
+    if (
+        len(block) > limits.header_count and block.count(b"\n") > limits.header_count
+    ):  # nobody has more lines than bytes
         raise ProxyError(431, "there are too many header fields")
     if _FIELD_BLOCK(block) is None:
         raise ProxyError(400, "a header field is malformed")

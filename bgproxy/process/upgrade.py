@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from bgproxy.process.plan import Plan
+from bgproxy.process.start import PROGRAM
 from bgproxy.shared_memory.contract import fingerprint
 
 PREFLIGHT_S: Final = 10.0  # nobody is restarted meanwhile
-
-_PROGRAM: Final = ("-m", "bgproxy.process")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +64,7 @@ def preflight() -> str | None:
     """Why the program on disk cannot take over; None if it starts and shares the memory with our workers."""
     try:
         done = subprocess.run(  # noqa: S603 - our own program
-            [sys.executable, *_PROGRAM, "--preflight"], capture_output=True, timeout=PREFLIGHT_S, check=False
+            [sys.executable, *PROGRAM, "--preflight"], capture_output=True, timeout=PREFLIGHT_S, check=False
         )
         told = json.loads(done.stdout) if done.returncode == 0 else None
     except (OSError, subprocess.TimeoutExpired, ValueError) as error:
@@ -89,7 +88,7 @@ def replace_program(estate: Estate) -> NoReturn:
     os.lseek(fd, 0, os.SEEK_SET)
     for inherited in (fd, *estate.descriptors()):
         os.set_inheritable(inherited, True)
-    os.execv(sys.executable, [sys.executable, *_PROGRAM, "--resume", str(fd)])  # noqa: S606 - no shell is wanted
+    os.execv(sys.executable, [sys.executable, *PROGRAM, "--resume", str(fd)])  # noqa: S606 - no shell is wanted
 
 
 def read_estate(fd: int) -> Estate:

@@ -37,9 +37,6 @@ def steps(name: str, *costs: tuple[int, float], failures: int = 0) -> list[Point
     return [a_point(1, name, value, cpu_us=cpu_us, failures=failures) for value, cpu_us in costs]
 
 
-SUPERVISOR_MIB = 10
-
-
 def a_result(
     found: list[Point],
     *,
@@ -62,8 +59,8 @@ def a_result(
         "processes": [
             {
                 "workers": workers,
-                "pss_bytes": int((SUPERVISOR_MIB + first_mib + (workers - 1) * further_mib) * MIB),
-                "controller_bytes": int((first_mib - further_mib) * MIB),
+                "pss_bytes": int((first_mib + (workers - 1) * further_mib) * MIB),
+                "controller_bytes": 30 * MIB,
                 "workers_bytes": int(workers * further_mib * MIB),
             }
             for workers in (1, 2, 4)

@@ -30,9 +30,8 @@ def test_every_step_has_its_figures() -> None:
 
 def test_memory_stands_beside_what_is_promised_of_it() -> None:
     text = report.render(a_result(POINTS))
-    assert cells(text, "controller and one worker") == [["55.0 MiB", "60.0 MiB"]]
-    assert cells(text, "besides them, the supervisor") == [["10.0 MiB", ""]]
-    assert cells(text, "of that, the controller") == [["40.0 MiB", ""]]
+    assert cells(text, "controller and one worker (with the supervisor)") == [["55.0 MiB", "60.0 MiB"]]
+    assert cells(text, "of that, the controller") == [["30.0 MiB", ""]]
     assert cells(text, "of that, the worker") == [["15.0 MiB", ""]]
     assert cells(text, "each further worker") == [["15.0 MiB", "20.0 MiB"]]
     assert cells(text, "an idle connection (10,000 of them, 2 workers)") == [["2,600 bytes", "4,096 bytes"]]
