@@ -51,6 +51,7 @@ IMPURE = frozenset({"asyncio", "datetime", "random", "selectors", "socket", "thr
 WITHOUT_MODULE = {
     "test_architecture.py": "is about the source as a whole",
     "test_compiled.py": "is about a build of the package",
+    "test_hatch_build.py": "is about how the package is built",
     "cli/test_against_bgproxy.py": "has the commands talk to a running bgproxy",
     "docs": "reads the pages, which are no part of the package",
     "clients": "has programs of others go through a running bgproxy",
