@@ -27,6 +27,7 @@ _DONE: Final = 4
 # No group is repeated possessively: CPython before 3.11.5 forgets to go back where one has failed halfway
 # (python/cpython#106052), and takes "1;" for a chunk size. Nothing here can match in two ways, so it costs nothing.
 _QUOTED: Final = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t \x21-\x7e\x80-\xff])*"'
+_PLAIN_CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})\r\n").match
 _CHUNK_LINE: Final = re.compile(
     rb"([0-9A-Fa-f]{1,15})(?:[ \t]*+;[ \t]*+"
     + TOKEN
@@ -44,9 +45,10 @@ _FRAMING_TRAILER: Final = re.compile(
     rb"|cache-control|via|forwarded|x[-_]forwarded[-_](?:for|host|port|proto)|x[-_]request[-_]id|x[-_]bgproxy[-_]mirror):"
 ).search
 # Whole chunks of 1 to 15 bytes without extensions: a peer may send millions of them, and the loop below
-# would take 50 ms for what one read brings. The bound on the repetition bounds what `re` keeps to go back.
+# would take 50 ms for what one read brings. The bound on the repetition bounds what `re` keeps to go back. Tried behind
+# such a chunk only: a try that comes to nothing costs as much as all else about a chunk.
 _TINY_CHUNKS: Final = re.compile(
-    rb"(?s:%b){0,1024}"
+    rb"(?s:%b){1,1024}"
     % b"|".join(b"[%x%X]\r\n.{%d}\r\n" % (size_bytes, size_bytes, size_bytes) for size_bytes in range(1, 16))
 ).match
 
@@ -101,23 +103,28 @@ class ChunkedScanner:
         position = 0
         handed_on = 0  # `pieces` has what is to be handed on of the bytes before
         pieces: list[bytes] = []
+        tiny = False
         while position < size and state != _DONE:
             if state == _SIZE:
-                if not decode and (end := _TINY_CHUNKS(data, position).end()) > position:  # type: ignore[union-attr]
-                    position = end
+                if tiny and not decode and (chunks := _TINY_CHUNKS(data, position)) is not None:
+                    position = chunks.end()
                     continue
-                line = _CHUNK_LINE(data, position)
-                if line is None:
-                    self._check_partial(data, position, limits.CHUNK_LINE_BYTES, "chunk size")
-                    break
-                begin, end = line.span(1)
-                position = line.end()
-                if position - end > 2:
+                line = _PLAIN_CHUNK_LINE(data, position)
+                if line is not None:
+                    position = line.end()
+                else:
+                    line = _CHUNK_LINE(data, position)
+                    if line is None:
+                        self._check_partial(data, position, limits.CHUNK_LINE_BYTES, "chunk size")
+                        break
+                    begin, end = line.span(1)
+                    position = line.end()
                     self._count_extensions(position - begin, position - end - 2)
                     if not decode:
                         pieces.append(data[handed_on:end])
                         handed_on = position - 2
                 remaining = int(line[1], 16)
+                tiny = remaining < 16
                 end = position + remaining
                 if remaining == 0:
                     state = _IN_TRAILER
