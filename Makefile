@@ -4,9 +4,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 COMPILED := build/compiled
+HAS_HEADERS := $(PYTHON) -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))'
 SOURCES := pyproject.toml bgproxy/__init__.py
+# What is compiled, on its own and on real sockets; and whole programs, of which more is not compiled than is.
+TESTS_OF_COMPILED := tests/test_compiled.py tests/http1 tests/routing tests/mirroring tests/proxy tests/clients
+TESTS_OF_PROGRAMS := tests/process tests/cli tests/ledger
 
-.PHONY: help demo test test-compiled test-tools wheel compiled lint fuzz bench bench-workers bench-tools latency growth wire wire-tools faults memory micro zero-downtime cutover locust clean
+.PHONY: help demo test test-compiled test-tools compiler wheel compiled lint fuzz bench bench-workers bench-tools latency growth wire wire-tools faults memory micro zero-downtime cutover locust clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -14,10 +18,11 @@ help: ## what there is to make
 demo: $(VENV)/run ## the story of a release, live: canary, cutover, rollback, crashes, and the proof that nothing was lost
 	$(BIN)/bgproxy demo
 
-test: $(VENV)/dev test-tools lint ## every check and every test (as root it installs curl, chromium and valgrind)
+test: $(VENV)/dev test-tools lint ## every check and every test, and most of them once more compiled (as root it installs curl, chromium, valgrind and gcc)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(MAKE) --no-print-directory test-compiled TESTS_OF_PROGRAMS=
 
-wheel: $(BIN)/python ## a wheel for this machine and Python in dist/, with compiled what every request goes through (needs a C compiler)
+wheel: $(BIN)/python compiler ## a wheel for this machine and Python in dist/, with compiled what every request goes through (as root it installs gcc)
 	BGPROXY_COMPILE=1 $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 
 compiled: wheel ## a virtual environment with that wheel, in build/compiled/venv
@@ -30,7 +35,7 @@ test-compiled: compiled test-tools ## the tests of a running bgproxy and of what
 	rm -rf $(addprefix $(COMPILED)/,tests fuzz benchmarks docs config)
 	cp -r tests fuzz benchmarks docs config README.md pyproject.toml $(COMPILED)
 	cd $(COMPILED) && BGPROXY_COMPILE=1 venv/bin/python -m pytest -n 2 --dist loadfile -m 'not interpreted' \
-	  tests/test_compiled.py tests/http1 tests/routing tests/mirroring tests/proxy tests/process tests/cli tests/clients tests/ledger
+	  $(TESTS_OF_COMPILED) $(TESTS_OF_PROGRAMS)
 
 lint: $(VENV)/dev ## style and types
 	$(BIN)/ruff check .
@@ -107,6 +112,10 @@ $(VENV)/wire: $(BIN)/python $(SOURCES)
 test-tools:
 	@if ! { command -v curl && command -v chromium && command -v valgrind; } >/dev/null && [ "$$(id -u)" = 0 ]; \
 	then apt-get update -qq && apt-get install -y -qq --no-install-recommends curl ca-certificates chromium valgrind; fi
+
+compiler:
+	@if ! { command -v gcc && $(HAS_HEADERS); } >/dev/null && [ "$$(id -u)" = 0 ]; \
+	then apt-get update -qq && apt-get install -y -qq --no-install-recommends gcc libc6-dev python3-dev; fi
 
 bench-tools:
 	@PATH="$$PATH:/usr/sbin"; \
