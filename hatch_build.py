@@ -42,7 +42,11 @@ class CompileHook(BuildHookInterface[Any]):
         return [each for each in pinned if each.startswith(NEEDED)]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        if version != "standard" or not is_wanted():
+        if version != "standard":
+            return
+        if not is_wanted():
+            if os.environ.get("BGPROXY_COMPILE") != "0":
+                self.app.display_warning(f"bgproxy is installed as it is: there is no compiler. {HELP}")
             return
         self._directory = TemporaryDirectory(prefix="bgproxy-compiled-")
         try:

@@ -19,10 +19,17 @@ NO_COMPILER = "/no/such/compiler"
 BROKEN_COMPILER = "false"
 
 
-def test_without_a_compiler_the_sources_are_installed_as_they_are(tmp_path: Path) -> None:
+def test_without_a_compiler_the_sources_are_installed_as_they_are_and_it_says_so(tmp_path: Path) -> None:
     done = build(tmp_path, CC=NO_COMPILER)
     assert done.returncode == 0, done.stderr
+    assert "bgproxy is installed as it is: there is no compiler." in done.stderr
     assert [wheel.name.split("-", 2)[2] for wheel in tmp_path.iterdir()] == ["py3-none-any.whl"]
+
+
+def test_nothing_is_said_if_it_was_not_to_be_compiled(tmp_path: Path) -> None:
+    done = build(tmp_path, BGPROXY_COMPILE="0")
+    assert done.returncode == 0, done.stderr
+    assert "as it is" not in done.stderr
 
 
 def test_without_a_compiler_it_is_not_installed_if_a_compiled_one_was_asked_for(tmp_path: Path) -> None:
