@@ -42,6 +42,7 @@ def admits(exchange: Exchange, service: LiveService, *, preview: bool) -> bool:
             exchange.outgoing = rewrite.without_secret(exchange.outgoing, service.preview_header)
         if service.host is not None:
             exchange.outgoing = rewrite.with_host(exchange.outgoing, service.host)
+            exchange.renamed = True
     return True
 
 

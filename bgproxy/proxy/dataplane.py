@@ -94,6 +94,7 @@ class DataPlane:
         self.now = time.monotonic()
         self.date = b""  # as heads have it
         self._second = 0
+        self.dated: set[LivePool | LiveUpstream] = set()  # who remembers a head with it
         self.request_head_s = 10.0
         self.idle_s = 60.0
         self._sweeper = self.loop.call_later(limits.SWEEP_S, self._sweep)
@@ -195,11 +196,9 @@ class DataPlane:
             return
         self._second = second
         self.date = formatdate(second, usegmt=True).encode()
-        pools = [pool for each in self.table.services.values() for pool in (each.active, each.idle)]
-        holders: list[LivePool | LiveUpstream] = [*pools, *self.table.upstreams.values()]
-        for holder in holders:
-            if holder.response_memo is not None and holder.response_memo.date:
-                holder.response_memo = None
+        for holder in self.dated:  # also what the table has no more, and requests under way still have
+            holder.response_memo = None
+        self.dated.clear()
 
     def _sweep_deadlines(self, wall: float) -> None:
         """Deadlines that the controller set, kept here too, in case there is no controller then."""

@@ -53,6 +53,7 @@ class Exchange:
         "outgoing",
         "partial",
         "pool",
+        "renamed",
         "responded_ns",
         "response",
         "service",
@@ -71,6 +72,7 @@ class Exchange:
     body_bytes: int
     connect_ns: int
     responded_ns: int
+    renamed: bool  # it goes upstream with another Host
     _cookie: bytes
 
     def __init__(self, downstream: Downstream, head: RequestHead, tail: bytes) -> None:
@@ -158,6 +160,13 @@ class Exchange:
             admission.wait_or_refuse(self, self.service, pool)
         else:
             self.send(upstream)
+
+    def choose_anew(self) -> None:
+        """It waited, and what its service is now may have no Host of its own."""
+        if getattr(self, "renamed", False) and self.outgoing is not None:
+            self.renamed = False
+            self.outgoing = rewrite.with_host(self.outgoing, self.head.host)
+        self.choose()
 
     def parked_bytes(self) -> int:
         """What a hold or a queue keeps of this request."""
@@ -298,7 +307,10 @@ class Exchange:
         self.attempts += 1
         self.under_way = True
         if upstream.idle:
-            replayable = self.head.method in IDEMPOTENT and not self.tried
+            head = self.head
+            replayable = head.method in IDEMPOTENT and not self.tried
+            if replayable and head.has_body:
+                replayable = self.body is None and self.is_kept()
             connection = keepalive.take(upstream, self.downstream.plane.now, replayable=replayable)
             if connection is not None:
                 connection.user = self
@@ -322,6 +334,10 @@ class Exchange:
         downstream = self.downstream
         until = downstream.plane.now + seconds
         downstream.deadline = until if until < self.total_until else self.total_until
+
+    def is_kept(self) -> bool:
+        """True if what there is of the request is little enough to be sent once more."""
+        return self.outgoing is not None and len(self.outgoing) <= self.service.retry_body_bytes
 
     def is_unsent(self) -> bool:
         """True if the upstream has not even let us send what we have of the request."""
@@ -372,7 +388,8 @@ class Exchange:
             head.add_date(self.downstream.plane.date)
             pool.response_memo = head
         upstream.response_memo = head
-        upstream.keep_alive_s = head.fields.keep_alive_s
+        if head.date:
+            self.downstream.plane.dated.update((pool, upstream))
         return head
 
     def _inform(self, head: ResponseHead, rest: bytes) -> None:
@@ -399,7 +416,7 @@ class Exchange:
         downstream.transport.write(data)
         connection.user = None
         connection.reused = True
-        keepalive.put(connection, downstream.plane.now, self.service.keepalive)
+        keepalive.put(connection, downstream.plane.now, self.service.keepalive, head.fields.keep_alive_s)
         books.count(self, head.status // 100)
         if downstream.plane.access_log is not None:
             books.log(self, head.status, "ok", len(data))
@@ -452,7 +469,8 @@ class Exchange:
             if response.reusable and not rest and self.body is None:
                 connection.user = None
                 connection.reused = True
-                keepalive.put(connection, self.downstream.plane.now, self.service.keepalive)
+                hint_s = response.head.fields.keep_alive_s
+                keepalive.put(connection, self.downstream.plane.now, self.service.keepalive, hint_s)
             else:
                 connection.close()
         self._complete(response)

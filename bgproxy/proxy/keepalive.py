@@ -30,13 +30,16 @@ def take(upstream: LiveUpstream, now: float, *, replayable: bool) -> UpstreamCon
     return None
 
 
-def put(connection: UpstreamConnection, now: float, settings: Keepalive) -> None:
-    """Keeps a connection whose exchange is complete, or closes it if there are enough or it is too old."""
+def put(connection: UpstreamConnection, now: float, settings: Keepalive, hint_s: int | None) -> None:
+    """Keeps a connection whose exchange is complete, or closes it if there are enough or it is too old.
+
+    `hint_s` is for how long its last response said that the upstream keeps it.
+    """
     upstream = connection.upstream
     idle: list[UpstreamConnection] = upstream.idle
     until = now + settings.idle_s
-    if upstream.keep_alive_s is not None or settings.age_s != inf:
-        until = _shorter(until, connection, now, settings)
+    if hint_s is not None or settings.age_s != inf:
+        until = _shorter(until, connection, now, settings, hint_s)
     if upstream.retired or connection.paused or len(idle) >= settings.connections or until <= now:
         connection.close()
     else:
@@ -68,13 +71,14 @@ def close_idle(upstream: LiveUpstream, now: float | None = None) -> None:
 # Private
 
 
-def _shorter(until: float, connection: UpstreamConnection, now: float, settings: Keepalive) -> float:
+def _shorter(
+    until: float, connection: UpstreamConnection, now: float, settings: Keepalive, hint_s: int | None
+) -> float:
     """With the upstream's own word (Keep-Alive: timeout) and the limit of age.
 
     A connection is left a second before the upstream leaves it, so that no request meets its end; one that
     the upstream keeps for no longer than that is not kept at all.
     """
-    hint_s = connection.upstream.keep_alive_s
     if hint_s is not None:
         until = min(until, now + hint_s - limits.KEEP_ALIVE_MARGIN_S)
     return min(until, connection.opened + settings.age_s)

@@ -244,7 +244,6 @@ class Shadow:
             if head.status == 101 or self._informational > http_limits.INFORMATIONAL_RESPONSES:
                 raise ProxyError(502, "the upstream answers what it was not asked")
         twin.response_memo = head
-        twin.keep_alive_s = head.fields.keep_alive_s
         self._idle.begin(head, self._elapsed_us())
         return data
 
@@ -254,11 +253,12 @@ class Shadow:
         self._connection = None
         self._idle_over = True
         if connection is not None:
-            reusable = head is not None and head.minor and not head.fields.close
-            if reusable and not rest and not service.view.policy.send_proxy:
+            reusable = not rest and not service.view.policy.send_proxy
+            if reusable and head is not None and head.minor and not head.fields.close:
                 connection.user = None
                 connection.reused = True
-                keepalive.put(connection, self._shadows.plane.now, service.keepalive)
+                hint_s = head.fields.keep_alive_s
+                keepalive.put(connection, self._shadows.plane.now, service.keepalive, hint_s)
             else:
                 connection.close()
         self._settle()

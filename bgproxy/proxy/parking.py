@@ -31,7 +31,7 @@ class Waiting(Protocol):
     @property
     def downstream(self) -> Connected: ...
     def parked_bytes(self) -> int: ...
-    def choose(self) -> None: ...
+    def choose_anew(self) -> None: ...
     def take_turn(self) -> None: ...
 
 
@@ -86,7 +86,7 @@ class Parking:
                 continue
             self.leave(exchange)
             exchange.downstream.transport.resume_reading()
-            exchange.choose()
+            exchange.choose_anew()
 
     def forget_ended(self, holds: set[int]) -> None:
         """`holds` are all that there are now."""

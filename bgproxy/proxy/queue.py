@@ -69,7 +69,7 @@ class Queue:
                 self._changed(exchange.service, -1)
                 downstream, until = exchange.downstream, exchange.downstream.deadline
                 downstream.transport.resume_reading()
-                exchange.choose()
+                exchange.choose_anew()
                 again = self._waiting.get(_key(exchange.service, exchange.pool))
                 if again and again[-1] is exchange:
                     downstream.deadline = until

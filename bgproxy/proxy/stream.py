@@ -105,6 +105,9 @@ class StreamDownstream(ClientConnection):
         else:
             self._turn_away()
 
+    def choose_anew(self) -> None:
+        self.choose()
+
     def take_turn(self) -> None:
         """It was queued, and there is room in its pool."""
         upstream = self._next_upstream()

@@ -26,7 +26,6 @@ class LiveUpstream:
         "heard_at",
         "idle",
         "in_flight",
-        "keep_alive_s",
         "latency_us",
         "logged",
         "name",
@@ -47,7 +46,6 @@ class LiveUpstream:
         self.in_flight = 0
         self.idle: list[Any] = []  # the keepalive cache: proxy.keepalive's, last in, first out
         self.response_memo: ResponseHead | None = None  # the last response's head
-        self.keep_alive_s: int | None = None  # for how long it says that it keeps a connection
         self.logged: Any = None  # what the access log has made of its place
         self.retired = False  # traffic has left it: keep no connection
         # Takes (failed, duration in microseconds, monotonic time) of every attempt that has ended; None if

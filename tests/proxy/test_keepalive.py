@@ -216,6 +216,40 @@ async def test_an_upstream_that_says_when_it_will_close_is_left_before(converse:
     assert talk.kept(talk.blue[0]) == 1
 
 
+async def test_what_an_upstream_says_of_one_connection_is_not_about_another(converse: Converse) -> None:
+    talk = await converse()
+    first, second = await talk.client(), await talk.client()
+    await first.sends(get("/long"))
+    leaving = await talk.blue[0].accepts()
+    await leaving.gets(forwarded(get("/long")))
+    begun, rest = answer("ok", "Keep-Alive: timeout=1"), "more"
+    await leaving.sends(begun.replace("Content-Length: 2", "Content-Length: 6"))
+    await first.gets(answer("ok").replace("Content-Length: 2", "Content-Length: 6"))
+    staying = await exchanged(talk, second)
+    await leaving.sends(rest)
+    await first.gets(rest)
+    await leaving.gets_cut_off()
+    assert talk.kept(talk.blue[0]) == 1
+    await exchanged(talk, second, staying)
+
+
+async def test_a_put_that_is_too_large_to_be_sent_twice_is_sent_to_nobody_who_has_left(
+    converse: Converse,
+) -> None:
+    """The loop learns of the request and of the end at once."""
+    talk = await converse()
+    client = await talk.client()
+    upstream = await exchanged(talk, client)
+    upload = post("b" * 100_000).replace("POST", "PUT")
+    client.socket.send(upload.replace("\n", "\r\n").encode())
+    upstream.closes()
+    fresh = await talk.blue[0].accepts()
+    await fresh.gets(forwarded(upload))
+    await fresh.sends(answer("ok"))
+    await client.gets(answer("ok"))
+    assert talk.totals(talk.blue[0]).reset == 0
+
+
 async def test_the_connections_to_a_removed_upstream_are_closed_and_none_is_kept(converse: Converse) -> None:
     talk = await converse(blue=2)
     client, other = await talk.client(), await talk.client()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from bgproxy.model import Canary, Limits, Maintenance, Timeouts
+from bgproxy.model import Canary, Limits, Maintenance, ServiceHeaders, Timeouts
 from tests.proxy.conftest import Converse
 from tests.support.conversation import Conversation, answer, forwarded, get, post
 from tests.support.peers import Peer
@@ -118,3 +118,17 @@ async def test_the_time_of_a_request_runs_while_it_waits(converse: Converse) -> 
     assert (await first.gets_response()).status == 504
     await talk.until(lambda: talk.plane.queued == 0, "nobody waits")
     assert (await second.gets_response()).status in (503, 504)
+
+
+async def test_a_request_that_waits_while_its_service_loses_its_host_goes_on_with_its_own(
+    converse: Converse,
+) -> None:
+    talk = await converse(limits=ONE_AT_ONCE, headers=ServiceHeaders(host="before.example"))
+    first, second = await begun(talk, get("/0"), get("/1"))
+    talk.publish(headers=ServiceHeaders())
+    talk.wake()
+    upstream = await talk.blue[0].accepts()
+    await upstream.gets(forwarded(get("/0")).replace("Host: app", "Host: before.example", 1))
+    await upstream.sends(answer("/0"))
+    await first.gets(answer("/0"))
+    await served(upstream, second, get("/1"))

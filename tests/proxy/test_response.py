@@ -8,6 +8,7 @@ from email.utils import parsedate_to_datetime
 import pytest
 
 from bgproxy.http1.head import ResponseHead
+from bgproxy.model import Canary
 from tests.proxy.conftest import Converse
 from tests.support.conversation import answer, forwarded, get
 
@@ -42,6 +43,28 @@ async def test_a_response_without_a_date_gets_one(
         (date,) = [line for line in head.split("\r\n") if line.startswith("Date: ")]
         dates.add(parsedate_to_datetime(date.removeprefix("Date: ")))
         assert head.replace(date + "\r\n", "") == response.partition("\r\n\r\n")[0] + "\r\n\r\n"
+
+
+@pytest.mark.interpreted
+async def test_a_request_that_outlives_a_change_gets_the_date_of_its_response(
+    converse: Converse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is remembered of its pool, which is the pool of before, has to become old as well."""
+    talk = await converse()
+    monkeypatch.setattr(ResponseHead, "add_date", ADD_DATE)
+    clients = [await talk.client() for _ in range(2)]
+    upstreams = []
+    for client in clients:
+        await client.sends(get())
+        upstreams.append(await talk.blue[0].accepts())
+        await upstreams[-1].gets(forwarded(get()))
+    talk.publish(canary=Canary(weight=1))
+    talk.wake()
+    for client, upstream in zip(clients, upstreams, strict=True):
+        now = talk.plane.date
+        await talk.until(lambda: talk.plane.date != now, "another second has begun")  # noqa: B023
+        await upstream.sends("HTTP/1.1 200 OK\nContent-Length: 2\n\nok")
+        assert talk.plane.date in await client.gets_until(b"ok")
 
 
 @pytest.mark.interpreted
