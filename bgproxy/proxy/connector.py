@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from typing import TYPE_CHECKING, Final, cast
 
 from bgproxy.model import Protocol
 from bgproxy.proxy import limits, proxy_protocol
-from bgproxy.proxy.secured import Secured, narrow
+from bgproxy.proxy.secured import Secured
 from bgproxy.proxy.upstream import UpstreamConnection
 from bgproxy.tls.client import HTTP_ALPN, ClientContexts, server_name
 
@@ -94,23 +95,20 @@ class Connector:
         """What the upstream wants before the first byte of all: to be told the client, and TLS."""
         policy, upstream = service.view.policy, connection.upstream
         alpn = HTTP_ALPN if service.view.protocol is Protocol.HTTP else _agreed_with(client.transport)
-        greeting = _Greeting()
+        greeting = _Greeting(self._loop)
         transport = await self._open(upstream.address, greeting)
         try:
+            _still_open(transport)
             if policy.send_proxy:
                 transport.write(proxy_protocol.build(policy.send_proxy, *client.addresses()))
             if policy.upstream_tls is not None:
-                secured = await self._loop.start_tls(
-                    transport,
-                    greeting,
-                    self.contexts.context(policy.upstream_tls, alpn),
-                    server_hostname=server_name(policy.upstream_tls, upstream.name),
-                    ssl_handshake_timeout=policy.timeouts.connect_s + HANDSHAKE_GRACE_S,
-                    ssl_shutdown_timeout=limits.TLS_SHUTDOWN_S,
-                )
-                narrow(transport)
-                transport = Secured(_still_open(secured))
-                await asyncio.sleep(0)  # what came with the end of the handshake is heard in the next turn
+                context = self.contexts.context(policy.upstream_tls, alpn)
+                name = server_name(policy.upstream_tls, upstream.name)
+                secured = Secured(self._loop, transport, context, greeting, server_hostname=name or None)
+                secured.begin()
+                transport = cast("asyncio.Transport", secured)
+                async with asyncio.timeout(policy.timeouts.connect_s + HANDSHAKE_GRACE_S):
+                    await greeting.shakes_hands()
             if service.view.protocol is Protocol.HTTP:
                 greeting.require_silence()
             greeting.hand_over(_still_open(transport), connection)
@@ -130,9 +128,25 @@ class Connector:
 class _Greeting(asyncio.Protocol):
     """Holds a connection until it is what its user wants. An upstream may be the first to speak."""
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._heard = b""
         self._ended = False
+        self._handshake: asyncio.Future[Exception | None] = loop.create_future()
+
+    async def shakes_hands(self) -> None:
+        error = await self._handshake
+        if error is not None:
+            raise error
+
+    def secured(self, transport: Secured) -> None:
+        transport.set_protocol(self)
+        self._ends(None)
+
+    def refused(self, error: ssl.SSLError, *, told: bool) -> None:  # noqa: ARG002 - it hears of it or not
+        self._ends(error)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._ends(exc or ConnectionResetError("the upstream left"))
 
     def data_received(self, data: bytes) -> None:
         self._heard += data
@@ -149,11 +163,17 @@ class _Greeting(asyncio.Protocol):
     def hand_over(self, transport: asyncio.Transport, connection: UpstreamConnection) -> None:
         transport.set_protocol(cast("asyncio.Protocol", connection))
         connection.connection_made(transport)
-        heard, self._heard = self._heard, b""  # with TLS, uvloop never lets go of the socket's first protocol
+        heard, self._heard = self._heard, b""
         if heard:
             connection.data_received(heard)
         if self._ended and not connection.eof_received():
             transport.close()
+
+    # Private
+
+    def _ends(self, error: Exception | None) -> None:
+        if not self._handshake.done():
+            self._handshake.set_result(error)
 
 
 def _agreed_with(transport: asyncio.Transport) -> tuple[str, ...]:
@@ -163,7 +183,7 @@ def _agreed_with(transport: asyncio.Transport) -> tuple[str, ...]:
     return () if agreed is None else (agreed,)
 
 
-def _still_open(transport: asyncio.Transport | None) -> asyncio.Transport:
-    if transport is None or transport.is_closing():
+def _still_open(transport: asyncio.Transport) -> asyncio.Transport:
+    if transport.is_closing():
         raise ConnectionResetError("the upstream left before it could be asked")
     return transport

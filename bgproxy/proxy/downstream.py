@@ -124,7 +124,7 @@ class Downstream(ClientConnection):
         self.user = None
         if self.transport.is_closing():
             return
-        if self._eof or not self.transport.can_write_eof():
+        if self._eof:
             self.transport.close()
             return
         self._lingering = True
@@ -169,8 +169,7 @@ class Downstream(ClientConnection):
     def eof_received(self) -> bool:
         self._eof = True
         if self.user is not None:
-            # Of a connection with TLS nothing can be left open, whatever its user would like.
-            return self.user.client_eof() and self.transport.can_write_eof()
+            return self.user.client_eof()
         if self._lingering or not self._buffer:
             return False
         self.plane.loop.call_soon(self._continue)  # there may be whole requests; half of one never ends

@@ -33,8 +33,6 @@ SHADOWS: Final = 64
 FULL_SAID_S: Final = 10.0
 # Connections that wait in a listening socket until they are accepted. Whoever listens on it again says it again.
 BACKLOG: Final = 4096
-# How long a peer has to say goodbye in TLS before its connection is dropped.
-TLS_SHUTDOWN_S: Final = 2.0
 # How often the files of certificates for upstreams are looked at.
 CERTIFICATES_S: Final = 1.0
 # How often deadlines are looked at: the precision of every timeout.

@@ -19,7 +19,7 @@ from bgproxy.errors import ProxyError
 from bgproxy.model import Protocol
 from bgproxy.proxy import limits
 from bgproxy.proxy.proxy_protocol import UNIX, Address, Header, parse
-from bgproxy.proxy.secured import Secured, narrow
+from bgproxy.proxy.secured import Secured
 from bgproxy.shared_memory.counters import ACCEPTED, CONNECTIONS
 from bgproxy.tls.pem import explain
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from bgproxy.proxy.dataplane import DataPlane
     from bgproxy.proxy.origin import Origin
     from bgproxy.shared_memory.clients import Limit, Ticket
-    from bgproxy.tls.handshake import HandshakeContext
     from bgproxy.tls.server import ServerContexts
 
 logger = logging.getLogger("bgproxy.worker")
@@ -68,11 +67,11 @@ class Preamble(asyncio.Protocol):
         "_awaits_header",
         "_data",
         "_entrance",
-        "_handshake",
         "_header",
         "_over",
         "_peer",
         "_refusal",
+        "_shakes_hands",
         "_ticket",
         "deadline",
         "transport",
@@ -88,7 +87,7 @@ class Preamble(asyncio.Protocol):
         self._data = b""  # of the PROXY header, or read before TLS began
         self._ticket: Ticket | None = None
         self._refusal: ProxyError | None = None
-        self._handshake: asyncio.Task[None] | None = None
+        self._shakes_hands = False
         self._over = False
         self.deadline = inf
 
@@ -103,7 +102,7 @@ class Preamble(asyncio.Protocol):
         self.transport.abort()
 
     def is_idle(self) -> bool:
-        return self._handshake is None and not self._data
+        return not self._shakes_hands and not self._data
 
     def reset(self) -> None:
         self.transport.abort()
@@ -138,11 +137,26 @@ class Preamble(asyncio.Protocol):
         self._data += data
         if self._awaits_header:
             self._read_header()
-        elif self._handshake is None:
+        else:
             self._secure()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - gone is gone
         self._leave()
+
+    # What TLS tells
+
+    def secured(self, transport: Secured) -> None:
+        self._hand_over(cast("asyncio.Transport", transport))
+
+    def refused(self, error: ssl.SSLError, *, told: bool) -> None:
+        """A close right behind the alert would take it back, if there is more to read."""
+        plane = self._entrance.plane
+        self._entrance.complain("tls", f"no TLS with {self._describe_peer()}: {explain(error)}")
+        if told:
+            self.deadline = min(self.deadline, plane.now + limits.LINGER_S)
+            self.transport.write_eof()
+        else:
+            self.transport.abort()
 
     # Private
 
@@ -209,62 +223,12 @@ class Preamble(asyncio.Protocol):
             )
             self._hand_over(self.transport)
         elif self._data:
+            plane = entrance.plane
+            self.deadline = plane.now + min(plane.request_head_s, LONGEST_HANDSHAKE_S)
+            data, self._data = self._data, b""
+            self._shakes_hands = True
             context = entrance.contexts.context
-            loop = entrance.plane.loop
-            self._handshake = loop.create_task(self._shake_hands(context))
-            # Behind what the task's first step schedules, which is when TLS has its transport.
-            loop.call_soon(loop.call_soon, self._feed_tls, context)
-
-    async def _shake_hands(self, context: HandshakeContext) -> None:
-        if self.transport.is_closing():
-            return
-        plane = self._entrance.plane
-        try:
-            secured = await plane.loop.start_tls(
-                self.transport,
-                self,
-                context,
-                server_side=True,
-                ssl_handshake_timeout=min(plane.request_head_s, LONGEST_HANDSHAKE_S),
-            )
-        except OSError:  # it is lost, or its time is up: a refusal has been told
-            self.transport.abort()
-            self._leave()
-            return
-        if secured is None or self.transport.is_closing():  # aborted, which is no error to `start_tls`
-            self._leave()
-            return
-        self.transport.resume_reading()
-        self._hand_over(Secured(secured))
-
-    def _feed_tls(self, context: HandshakeContext) -> None:
-        """Gives TLS what was read before it began, as if it came from the transport now."""
-        data, self._data = self._data, b""
-        handshake = context.newest
-        if self.transport.is_closing() or handshake is None:
-            return
-        handshake.on_refusal = self._refused
-        # What comes behind the handshake is for who takes over: who says that it is not read means the end, too.
-        handshake.on_success = self.transport.pause_reading
-        tls = cast("asyncio.BufferedProtocol", self.transport.get_protocol())
-        narrow(self.transport)
-        while data:
-            buffer = cast("memoryview", tls.get_buffer(len(data)))
-            size = min(len(buffer), len(data))
-            buffer[:size] = data[:size]
-            tls.buffer_updated(size)
-            data = data[size:]
-
-    def _refused(self, error: ssl.SSLError) -> None:
-        """The alert is about to be written. A close right behind it would take it back, if there is more to read."""
-        plane = self._entrance.plane
-        self._entrance.complain("tls", f"no TLS with {self._describe_peer()}: {explain(error)}")
-        self.deadline = min(self.deadline, plane.now + limits.LINGER_S)
-        plane.loop.call_soon(self._half_close)
-
-    def _half_close(self) -> None:
-        if not self.transport.is_closing():
-            self.transport.write_eof()
+            Secured(plane.loop, self.transport, context, self, server_side=True).begin(data)
 
     def _hand_over(self, transport: asyncio.Transport) -> None:
         entrance = self._entrance
@@ -272,19 +236,18 @@ class Preamble(asyncio.Protocol):
         self._over = True
         plane.downstreams.discard(self)
         client = entrance.accept(self._ticket)
-        if self._handshake is None and entrance.contexts is not None:
+        if not self._shakes_hands and entrance.contexts is not None:
             client.origin = _without_tls(entrance.origin)
         header = self._header
         if header.source is not None and header.destination is not None:
             client.accepted_for(header.source, header.destination)
         transport.set_protocol(cast("asyncio.Protocol", client))
         client.connection_made(transport)
-        data, self._data = self._data, b""  # with TLS, uvloop never lets go of the socket's first protocol
         if self._refusal is not None:
             if len(plane.downstreams) <= plane.max_connections:  # or it was refused for that
                 client.refuse(self._refusal)
-        elif data and not transport.is_closing():
-            client.data_received(data)
+        elif self._data and not transport.is_closing():
+            client.data_received(self._data)
         del self.transport  # the other half of the circle
 
     def _leave(self) -> None:

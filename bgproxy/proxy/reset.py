@@ -16,6 +16,7 @@ import termios
 from typing import Final
 
 from bgproxy.proxy import limits
+from bgproxy.proxy.secured import Secured
 
 _NO_LINGER: Final = struct.pack("ii", 1, 0)  # for SO_LINGER: the last close sends a reset
 
@@ -25,7 +26,7 @@ def end_with_reset(sock: socket.socket) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
 
 
-def close_with_reset(loop: asyncio.AbstractEventLoop, transport: asyncio.Transport) -> None:
+def close_with_reset(loop: asyncio.AbstractEventLoop, transport: asyncio.Transport | Secured) -> None:
     """Closes a side so that it learns of an abort, behind what was written before if it takes that."""
     sock = transport.get_extra_info("socket")
     if sock is None:
@@ -37,17 +38,17 @@ def close_with_reset(loop: asyncio.AbstractEventLoop, transport: asyncio.Transpo
             descriptor = os.dup(sock.fileno())
             until = loop.time() + limits.TUNNEL_FLUSH_S
             loop.call_later(limits.UNSENT_LOOK_S, _close_when_sent, loop, transport, descriptor, until)
-    if transport.can_write_eof():
-        transport.close()
+    if isinstance(transport, Secured):
+        transport.close_abruptly()
     else:
-        transport.abort()  # TLS would say goodbye
+        transport.close()
 
 
 # Private
 
 
 def _close_when_sent(
-    loop: asyncio.AbstractEventLoop, transport: asyncio.Transport, descriptor: int, until: float
+    loop: asyncio.AbstractEventLoop, transport: asyncio.Transport | Secured, descriptor: int, until: float
 ) -> None:
     if loop.time() < until and (transport.get_write_buffer_size() or _unsent_bytes(descriptor)):
         loop.call_later(limits.UNSENT_LOOK_S, _close_when_sent, loop, transport, descriptor, until)

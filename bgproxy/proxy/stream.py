@@ -214,7 +214,7 @@ class StreamDownstream(ClientConnection):
     def eof_received(self) -> bool:
         if self.user is not None:
             return self.user.client_eof()
-        return self.transport.can_write_eof()  # it comes again when reading goes on
+        return True  # it comes again when reading goes on
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - gone is gone
         self.leave()

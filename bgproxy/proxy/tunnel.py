@@ -123,13 +123,12 @@ class Tunnel:
         self._connection.transport.write(data)
 
     def client_eof(self) -> bool:
-        transport = self.downstream.transport
-        if _was_reset(transport):
+        if _was_reset(self.downstream.transport):
             self.client_gone()
             return False
         self._client_open = False
         self._pass_end(self._connection.transport)
-        return transport.can_write_eof()
+        return True
 
     def client_gone(self) -> None:
         if self._frames is None or not self._frames.from_client.ended:
@@ -164,14 +163,11 @@ class Tunnel:
         self.downstream.transport.write(data)
 
     def upstream_eof(self) -> None:
-        transport = self._connection.transport
-        if _was_reset(transport):
+        if _was_reset(self._connection.transport):
             self.upstream_gone(None)
             return
         self._upstream_open = False
         self._pass_end(self.downstream.transport)
-        if not transport.can_write_eof():
-            self._connection.user = None
 
     def upstream_gone(self, error: Exception | None) -> None:  # noqa: ARG002 - any reason ends it
         if self._frames is None or not self._frames.from_upstream.ended:
@@ -187,15 +183,11 @@ class Tunnel:
     # Private
 
     def _pass_end(self, other: asyncio.Transport) -> None:
-        """One side has sent all that it will: the other one is told so, if both can live on like that."""
+        """One side has sent all that it will: the other one is told so."""
         if self._ending:
             assert self._frames is not None  # noqa: S101 - only a WebSocket takes time to end
             self._pass_last(self._frames)
-        elif (
-            (self._client_open or self._upstream_open)
-            and self.downstream.transport.can_write_eof()
-            and self._connection.transport.can_write_eof()
-        ):
+        elif self._client_open or self._upstream_open:
             other.write_eof()
         else:
             self._close()
@@ -214,8 +206,14 @@ class Tunnel:
         upstream_done = upstream.closed or upstream.broken or not self._upstream_open
         if client_done and upstream_done:
             self._close()
-        elif client.ended and upstream.ended and not told:
+            return
+        if client.ended and upstream.ended and not told:
             self._may_take(WEBSOCKET_CLOSE_S)
+        # Who has had all and sent all need not wait for the other one.
+        if client.ended and not self._upstream_open:
+            self._connection.transport.write_eof()
+        if upstream.ended and not self._client_open:
+            self.downstream.transport.write_eof()
 
     def _may_take(self, seconds: float) -> None:
         self.downstream.deadline = self.downstream.plane.now + seconds

@@ -85,8 +85,7 @@ class UpstreamConnection:
             keepalive.forget(self)
             return False
         user.upstream_eof()
-        # Of a connection with TLS nothing can be left open.
-        return self.user is not None and self.transport.can_write_eof()
+        return self.user is not None
 
     def connection_lost(self, exc: Exception | None) -> None:
         user = self.user

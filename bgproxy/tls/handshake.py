@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ssl
 import sys
-import weakref
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -18,17 +17,22 @@ from typing import Any
 Report = Callable[["sys.UnraisableHookArgs"], object]
 
 
-class Handshake(ssl.SSLObject):
-    """`on_refusal` is called once, before the alert is sent; what the peer sends from then on is dropped.
+def step(connection: Any) -> None:
+    """`do_handshake` of what is inside an `ssl.SSLObject`, without a traceback for names that are none."""
+    report = sys.unraisablehook
+    sys.unraisablehook = partial(_report_all_but_names, report)
+    try:
+        connection.do_handshake()
+    finally:
+        sys.unraisablehook = report
 
-    `on_success` is called at the end of a handshake that did not fail, before anything else is read.
-    """
+
+class Handshake(ssl.SSLObject):
+    """What the peer sends once it is refused is dropped."""
 
     _sslobj: Any
     incoming: ssl.MemoryBIO
     outgoing: ssl.MemoryBIO
-    on_refusal: Callable[[ssl.SSLError], None] | None = None
-    on_success: Callable[[], None] | None = None
     _is_refused = False
 
     def do_handshake(self) -> None:
@@ -36,25 +40,15 @@ class Handshake(ssl.SSLObject):
             self._await_end()
         if not self.incoming.pending:
             raise ssl.SSLWantReadError  # loops begin before the client does; OpenSSL would take longer to say so
-        report = sys.unraisablehook
-        sys.unraisablehook = partial(_report_all_but_names, report)
         try:
-            self._sslobj.do_handshake()
+            step(self._sslobj)
         except ssl.SSLWantReadError:
             raise
-        except ssl.SSLError as error:
-            on_refusal, self.on_refusal = self.on_refusal, None
-            if on_refusal is not None:
-                on_refusal(error)
+        except ssl.SSLError:
             if not self.outgoing.pending:
                 raise
             self._is_refused = True
             self._await_end()
-        finally:
-            sys.unraisablehook = report
-        if self.on_success is not None:
-            self.on_success()
-        self.on_refusal = self.on_success = None
         del self.incoming, self.outgoing
 
     def _await_end(self) -> None:
@@ -63,15 +57,9 @@ class Handshake(ssl.SSLObject):
 
 
 class HandshakeContext(ssl.SSLContext):
-    """Contexts are shared and know no connections: `newest` is how one finds the handshake it has just begun."""
+    """For what an event loop accepts with."""
 
     sslobject_class = Handshake
-    _newest: weakref.ref[Handshake] | None = None
-
-    @property
-    def newest(self) -> Handshake | None:
-        """The handshake that began last; None if it is gone."""
-        return None if self._newest is None else self._newest()
 
     def wrap_bio(
         self,
@@ -84,10 +72,6 @@ class HandshakeContext(ssl.SSLContext):
         handshake = super().wrap_bio(incoming, outgoing, server_side, server_hostname, session)
         assert isinstance(handshake, Handshake)  # noqa: S101 - it is of `sslobject_class`
         handshake.incoming, handshake.outgoing = incoming, outgoing
-        # Loops keep these for the connection's life, so they may as well have what Python's only pass on to.
-        inner = handshake._sslobj
-        handshake.read, handshake.write, handshake.pending = inner.read, inner.write, inner.pending  # type: ignore[method-assign]
-        self._newest = weakref.ref(handshake)
         return handshake
 
 

@@ -34,6 +34,8 @@ class Secured(Peer):
         super().__init__(peer.socket)
         self._peer = peer
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._incoming.write(peer._received)  # it may have come with what was before TLS
+        peer._received = b""
         self.tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
 
     async def shakes_hands(self, *, and_says: bytes = b"") -> None:

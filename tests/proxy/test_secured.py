@@ -1,232 +1,497 @@
-"""What a protocol is told of a connection with TLS, and how much of it is there at once."""
+"""What a protocol is told of a connection with TLS, what its peer gets, and how much of it is kept."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator
+import struct
+import weakref
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from bgproxy.model import ListenerTls, UpstreamTls
-from bgproxy.proxy.portions import PORTION_BYTES
-from bgproxy.proxy.secured import READ_BYTES, WRITE_BUFFER_BYTES, WRITE_BYTES, Secured, narrow
-from bgproxy.tls.client import ClientContexts
+from bgproxy.model import ListenerTls
+from bgproxy.proxy.secured import RECORD_BYTES, SILENT_BYTES
 from bgproxy.tls.server import ServerContexts
+from tests.proxy.doors import Door
 from tests.support.certificates import Authority
-from tests.tls.ends import End
+from tests.support.records import UPDATE_REQUESTED, Forger
+from tests.tls.ends import PATIENCE_S, End
 
-PIECE_BYTES = 7
-SIZE_BYTES = 40_000  # several records, and less than is read at once
-
-
-class Upstream:
-    """A blocking server, whose socket a test can close in any way."""
-
-    def __init__(self, authority: Authority) -> None:
-        self.context = ServerContexts(ListenerTls((authority.issues("app.internal"),))).context
-        self.listener = socket.create_server(("127.0.0.1", 0))
-
-    @property
-    def port(self) -> int:
-        return int(self.listener.getsockname()[1])
-
-    async def meets(self, client: ssl.SSLContext, port: int | None = None) -> tuple[End, ssl.SSLSocket]:
-        loop = asyncio.get_running_loop()
-        accepted = asyncio.create_task(asyncio.to_thread(self.accept))
-        _, end = await loop.create_connection(
-            End, "127.0.0.1", port or self.port, ssl=client, server_hostname="app.internal"
-        )
-        return end, await accepted
-
-    def accept(self) -> ssl.SSLSocket:
-        plain, _ = self.listener.accept()
-        tls = self.context.wrap_socket(plain, server_side=True)
-        tls.settimeout(5)
-        return tls
+SIZE_BYTES = 100_000
+MIB = 1024 * 1024
+VERSIONS = pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 
 
-@pytest.fixture
-def authority(tmp_path: Path) -> Authority:
-    return Authority(tmp_path)
+class Near(End):
+    """The protocol: writes down what it is told, and how much at once."""
 
-
-@pytest.fixture
-def upstream(authority: Authority) -> Iterator[Upstream]:
-    made = Upstream(authority)
-    yield made
-    made.listener.close()
-
-
-def secured(end: End) -> Secured:
-    transport = Secured(end.transport)
-    transport.set_protocol(end)
-    return transport
-
-
-@pytest.fixture
-def client(authority: Authority) -> ssl.SSLContext:
-    return ClientContexts().context(UpstreamTls(ca=authority.path))
-
-
-async def test_an_end_that_was_announced_is_told_apart_from_one_that_was_not(
-    upstream: Upstream, client: ssl.SSLContext
-) -> None:
-    """RFC 9112 section 9.8: without a close_notify, a response that ends with its connection is incomplete."""
-    end, server = await upstream.meets(client)
-    server.sendall(b"whole")
-    await asyncio.to_thread(server.unwrap)
-    server.close()
-    assert await end.ends() is None
-    assert (bytes(end.received), end.told) == (b"whole", ["close_notify", "lost"])
-
-    end, server = await upstream.meets(client)
-    server.sendall(b"part")
-    server.shutdown(socket.SHUT_RDWR)
-    server.close()
-    assert await end.ends() is None
-    assert (bytes(end.received), end.told) == (b"part", ["lost"])
-
-
-@pytest.mark.parametrize("announced", [True, False])
-async def test_a_paused_connection_loses_nothing_when_its_peer_closes(
-    upstream: Upstream, client: ssl.SSLContext, announced: bool
-) -> None:
-    end, server = await upstream.meets(client)
-    tls, end.transport = end.transport, secured(end)
-    end.transport.pause_reading()
-    response = b"x" * SIZE_BYTES
-    server.sendall(response)
-    if announced:
-        server.settimeout(0.05)  # it does not wait for our close_notify, which cannot come
-        with server, pytest.raises(TimeoutError):
-            await asyncio.to_thread(server.unwrap)
-    else:
-        server.shutdown(socket.SHUT_RDWR)
-        server.close()
-    await has_come(tls)
-    end.transport.resume_reading()
-    await end.gets(response)
-    await end.ends()
-    assert end.told == (["close_notify", "lost"] if announced else ["lost"])
-
-
-async def has_come(transport: asyncio.Transport) -> None:
-    """Until the loop has seen what the peer sent, and its end if it looks for that."""
-    async with asyncio.timeout(5):
-        while not transport.is_closing() and not transport.get_read_buffer_size():  # type: ignore[attr-defined]
-            await asyncio.sleep(0)
-    for _ in range(100):
-        await asyncio.sleep(0)
-
-
-async def test_a_part_of_a_record_stops_nothing(upstream: Upstream, client: ssl.SSLContext) -> None:
-    """It is more than the limit of one byte, and the protocol cannot take it away."""
-    async with relaying_pieces(upstream.port) as port:
-        end, server = await upstream.meets(client, port)
-        end.transport = secured(end)
-        for size in (1, 20_000, 5):
-            server.sendall(b"y" * size)
-            await end.gets(b"y" * size)
-        end.transport.abort()
-        await end.ends()
-        server.close()
-
-
-@contextlib.asynccontextmanager
-async def relaying_pieces(port: int) -> AsyncIterator[int]:
-    """The port of a relay that sends on a few bytes at a time."""
-
-    async def pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.closing(writer), contextlib.suppress(ConnectionError):
-            while piece := await reader.read(PIECE_BYTES):
-                writer.write(piece)
-                await writer.drain()
-
-    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection("127.0.0.1", port)
-        await asyncio.gather(pour(reader, back), pour(there, writer))
-        ended.set()
-
-    ended = asyncio.Event()
-    server = await asyncio.start_server(relay, "127.0.0.1", 0)
-    yield server.sockets[0].getsockname()[1]
-    await ended.wait()
-    server.close()
-
-
-async def test_a_protocol_is_paused_when_little_waits(upstream: Upstream, client: ssl.SSLContext) -> None:
-    end, server = await upstream.meets(client)
-    end.transport = secured(end)
-    limits = end.transport.get_write_buffer_limits()
-    end.transport.abort()
-    await end.ends()
-    server.close()
-    assert limits == (WRITE_BUFFER_BYTES // 4, WRITE_BUFFER_BYTES)
-
-
-async def test_what_is_written_at_once_is_encrypted_in_parts(
-    upstream: Upstream, client: ssl.SSLContext
-) -> None:
-    encrypted = []
-
-    class Recording(ssl.SSLObject):
-        def write(self, data: Any) -> int:
-            encrypted.append(len(data))
-            return super().write(data)
-
-    client.sslobject_class = Recording
-    end, server = await upstream.meets(client)
-    end.transport = secured(end)
-    body = bytes(range(256)) * 1000
-    end.transport.write(body)
-    assert await asyncio.to_thread(received_whole, server, len(body)) == body
-    end.transport.abort()
-    await end.ends()
-    server.close()
-    assert encrypted == [WRITE_BYTES] * 7 + [len(body) - 7 * WRITE_BYTES]
-
-
-def received_whole(server: ssl.SSLSocket, size: int) -> bytes:
-    data = b""
-    while len(data) < size and (more := server.recv(size)):
-        data += more
-    return data
-
-
-async def test_what_comes_is_read_and_told_in_portions(upstream: Upstream, client: ssl.SSLContext) -> None:
-    loop = asyncio.get_running_loop()
-    accepted = asyncio.create_task(asyncio.to_thread(upstream.accept))
-    plain, handshaking = await loop.create_connection(End, "127.0.0.1", upstream.port)
-    tls = await loop.start_tls(plain, handshaking, client, server_hostname="app.internal")
-    server = await accepted
-    assert tls is not None
-    narrow(plain)
-    below = cast("asyncio.BufferedProtocol", plain.get_protocol())
-    assert len(memoryview(below.get_buffer(1 << 20))) == READ_BYTES
-    end = Portion()
-    end.transport = Secured(tls)
-    end.transport.set_protocol(end)
-    body = bytes(range(256)) * 4096
-    sending = asyncio.create_task(asyncio.to_thread(server.sendall, body))
-    await end.gets(body)
-    await sending
-    server.close()
-    await end.ends()
-    assert READ_BYTES // 2 < max(end.sizes) <= PORTION_BYTES
-
-
-class Portion(End):
-    """Writes down how much it is told at once."""
-
-    def __init__(self) -> None:
+    def __init__(self, *, stays: bool = False) -> None:
         super().__init__()
         self.sizes: list[int] = []
+        self.writable = asyncio.Event()
+        self.writable.set()
+        self._stays = stays
 
     def data_received(self, data: bytes) -> None:
         self.sizes.append(len(data))
         super().data_received(data)
+
+    def eof_received(self) -> bool:  # type: ignore[override] # it says what becomes of the connection
+        super().eof_received()
+        self._news.set()
+        return self._stays
+
+    def pause_writing(self) -> None:
+        self.writable.clear()
+
+    def resume_writing(self) -> None:
+        self.writable.set()
+
+    async def hears(self, word: str) -> None:
+        await self._until(lambda: word in self.told)
+
+
+class Far:
+    """The client: TLS in memory on a socket of its own, so that a test decides what is sent, and when."""
+
+    def __init__(self, context: ssl.SSLContext, sock: socket.socket) -> None:
+        self.socket = sock
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname="app")
+
+    async def shakes_hands(self) -> None:
+        await self._does(self.tls.do_handshake)
+
+    def encrypted(self, data: bytes) -> bytes:
+        self.tls.write(data)
+        return self._outgoing.read()
+
+    def end(self) -> bytes:
+        """Its close_notify."""
+        with contextlib.suppress(ssl.SSLWantReadError):
+            self.tls.unwrap()
+        return self._outgoing.read()
+
+    async def sends(self, data: bytes) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            await asyncio.get_running_loop().sock_sendall(self.socket, data)
+
+    async def gets(self, size: int) -> bytes:
+        data = bytearray()
+        while len(data) < size:
+            data += await self._does(partial(self.tls.read, size - len(data)))
+        return bytes(data)
+
+    async def gets_end(self) -> None:
+        """A close_notify."""
+        with contextlib.suppress(ssl.SSLZeroReturnError):
+            assert await self._does(lambda: self.tls.read(1)) == b""
+
+    async def gets_raw(self) -> bytes:
+        async with asyncio.timeout(PATIENCE_S):
+            return await asyncio.get_running_loop().sock_recv(self.socket, 65536)
+
+    def closes(self) -> None:
+        self.socket.close()
+
+    def aborts(self) -> None:
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.close()
+
+    async def _does(self, step: Callable[[], Any]) -> Any:
+        while True:
+            try:
+                result = step()
+            except ssl.SSLWantReadError:
+                await self._flushes()
+                if data := await self.gets_raw():
+                    self._incoming.write(data)
+                else:
+                    self._incoming.write_eof()
+            else:
+                await self._flushes()
+                return result
+
+    async def _flushes(self) -> None:
+        await self.sends(self._outgoing.read())
+
+
+class Site:
+    """Accepts as the proxy does."""
+
+    def __init__(self, authority: Authority) -> None:
+        self.context = ServerContexts(ListenerTls((authority.issues("app"),))).context
+        self.client = ssl.create_default_context(cafile=authority.path)
+        self.doors: list[Door] = []
+        self.near: asyncio.Queue[Near] = asyncio.Queue()
+        self.stays = False
+        self.port = 0
+        self._far: list[Far] = []
+
+    async def knocks(self) -> Far:
+        """A client that has said nothing yet."""
+        sock = socket.create_connection(("127.0.0.1", self.port))
+        sock.setblocking(False)
+        far = Far(self.client, sock)
+        self._far.append(far)
+        return far
+
+    async def meets(self, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> tuple[Near, Far]:
+        self.client.minimum_version = self.client.maximum_version = version
+        far = await self.knocks()
+        await far.shakes_hands()
+        return await self.near.get(), far
+
+    def accept(self) -> Door:
+        self.doors.append(Door(self.context, self._protocol))
+        return self.doors[-1]
+
+    def leave(self) -> None:
+        for far in self._far:
+            far.closes()
+
+    def _protocol(self) -> Near:
+        near = Near(stays=self.stays)
+        self.near.put_nowait(near)
+        return near
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    site = Site(Authority(tmp_path))
+    server = await asyncio.get_running_loop().create_server(site.accept, "127.0.0.1", 0)
+    site.port = server.sockets[0].getsockname()[1]
+    yield site
+    site.leave()
+    server.close()
+    for door in site.doors:
+        door.plain.abort()
+        await asyncio.sleep(0.001)
+
+
+# --- what comes -----------------------------------------------------------------------------------
+
+
+@VERSIONS
+async def test_bytes_come_and_go_however_they_are_cut(site: Site, version: ssl.TLSVersion) -> None:
+    near, far = await site.meets(version)
+    for size in (1, 20_000, SIZE_BYTES, 5):
+        await far.sends(far.encrypted(b"x" * size))
+        await near.gets(b"x" * size)
+        near.transport.write(b"y" * size)
+        assert await far.gets(size) == b"y" * size
+    for byte in far.encrypted(b"byte by byte"):
+        await far.sends(bytes([byte]))
+        await asyncio.sleep(0)
+    await near.gets(b"byte by byte")
+
+
+async def test_much_that_comes_at_once_is_told_in_portions(site: Site) -> None:
+    near, far = await site.meets()
+    body = bytes(range(256)) * 16384
+    sending = asyncio.create_task(far.sends(far.encrypted(body)))
+    await near.gets(body)
+    await sending
+    assert max(near.sizes) <= 2 * RECORD_BYTES
+
+
+async def test_a_handshake_may_come_byte_by_byte(site: Site) -> None:
+    far = await site.knocks()
+    loop = asyncio.get_running_loop()
+
+    async def drips(data: bytes) -> None:
+        for byte in data:
+            await loop.sock_sendall(far.socket, bytes([byte]))
+            await asyncio.sleep(0)
+
+    far.sends = drips  # type: ignore[method-assign]
+    await far.shakes_hands()
+    await drips(far.encrypted(b"hello"))
+    await (await site.near.get()).gets(b"hello")
+
+
+async def test_another_protocol_takes_over_in_the_middle_of_what_comes(site: Site) -> None:
+    near, far = await site.meets()
+    other = Near()
+    told: list[bytes] = []
+
+    def takes_over(data: bytes) -> None:
+        told.append(data)
+        near.transport.set_protocol(other)
+
+    near.data_received = takes_over  # type: ignore[method-assign]
+    await far.sends(far.encrypted(b"x" * SIZE_BYTES))
+    await other._until(lambda: bool(told) and len(other.received) == SIZE_BYTES - len(told[0]))
+    assert len(told) == 1
+
+
+# --- ends -----------------------------------------------------------------------------------------
+
+
+async def test_an_end_that_was_announced_is_told_apart_from_one_that_was_not(site: Site) -> None:
+    """RFC 9112 section 9.8: without a close_notify, a response that ends with its connection is incomplete."""
+    near, far = await site.meets()
+    await far.sends(far.encrypted(b"whole") + far.end())
+    far.closes()
+    assert await near.ends() is None
+    assert (bytes(near.received), near.told) == (b"whole", ["close_notify", "lost"])
+
+    near, far = await site.meets()
+    await far.sends(far.encrypted(b"part"))
+    far.closes()
+    assert await near.ends() is None
+    assert (bytes(near.received), near.told) == (b"part", ["lost"])
+
+
+async def test_an_end_in_the_middle_of_a_record_is_none_that_was_announced(site: Site) -> None:
+    near, far = await site.meets()
+    await far.sends(far.encrypted(b"whole") + far.encrypted(b"part")[:-1])
+    far.closes()
+    await near.ends()
+    assert (bytes(near.received), near.told) == (b"whole", ["lost"])
+
+
+@VERSIONS
+async def test_who_has_said_its_end_is_still_answered(site: Site, version: ssl.TLSVersion) -> None:
+    """RFC 8446 section 6.1: a close_notify ends one direction; here TCP's own end comes behind it."""
+    site.stays = True
+    near, far = await site.meets(version)
+    await far.sends(far.encrypted(b"question") + far.end())
+    far.socket.shutdown(socket.SHUT_WR)
+    await near.hears("close_notify")
+    await near.gets(b"question")
+    near.transport.write(b"z" * SIZE_BYTES)
+    near.transport.close()
+    assert await far.gets(SIZE_BYTES) == b"z" * SIZE_BYTES
+    await far.gets_end()
+    assert await far.gets_raw() == b""
+    await near.ends()
+
+
+@VERSIONS
+async def test_who_hears_our_end_may_go_on(site: Site, version: ssl.TLSVersion) -> None:
+    near, far = await site.meets(version)
+    assert near.transport.can_write_eof()
+    near.transport.write(b"all of it")
+    near.transport.write_eof()
+    near.transport.write_eof()
+    near.transport.write(b"too late")
+    assert await far.gets(9) == b"all of it"
+    await far.gets_end()
+    await far.sends(far.encrypted(b"more"))
+    await near.gets(b"more")
+    await far.sends(far.end())
+    await near.ends()
+    assert near.told == ["close_notify", "lost"]
+
+
+async def test_what_comes_behind_the_end_is_no_part_of_it(site: Site) -> None:
+    """RFC 8446 section 6.1: data received after a closure alert is ignored."""
+    site.stays = True
+    near, far = await site.meets()
+    more = [far.encrypted(b"1"), far.end(), b"\x17\x03\x03\0\x20" + bytes(32)]
+    await far.sends(b"".join(more))
+    await near.hears("close_notify")
+    await far.sends(more[2] * 1000)
+    near.transport.write(b"answer")
+    assert await far.gets(6) == b"answer"
+    assert bytes(near.received) == b"1"
+
+
+@pytest.mark.parametrize("announced", [True, False])
+async def test_a_paused_connection_loses_nothing_when_its_peer_closes(site: Site, announced: bool) -> None:
+    near, far = await site.meets()
+    near.transport.pause_reading()
+    await far.sends(far.encrypted(b"x" * SIZE_BYTES) + (far.end() if announced else b""))
+    far.closes()
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert (bytes(near.received), near.told) == (b"", [])
+    near.transport.resume_reading()
+    await near.gets(b"x" * SIZE_BYTES)
+    await near.ends()
+    assert near.told == (["close_notify", "lost"] if announced else ["lost"])
+
+
+@pytest.mark.parametrize("announced", [True, False])
+async def test_who_pauses_in_the_middle_gets_the_rest_and_then_the_end(site: Site, announced: bool) -> None:
+    near, far = await site.meets()
+    tell = near.data_received
+
+    def pauses(data: bytes) -> None:
+        tell(data)
+        near.transport.pause_reading()
+        asyncio.get_running_loop().call_later(0.001, near.transport.resume_reading)
+
+    near.data_received = pauses  # type: ignore[method-assign]
+    await far.sends(far.encrypted(b"x" * SIZE_BYTES) + (far.end() if announced else b""))
+    far.closes()
+    await near.gets(b"x" * SIZE_BYTES)
+    await near.ends()
+    assert near.told == (["close_notify", "lost"] if announced else ["lost"])
+
+
+# --- what is written ------------------------------------------------------------------------------
+
+
+async def test_a_slow_reader_gets_all_and_little_of_it_waits(site: Site) -> None:
+    near, far = await site.meets()
+    piece, count = bytes(range(256)) * 256, 800
+    waiting = 0
+
+    async def writes() -> None:
+        nonlocal waiting
+        for _ in range(count):
+            await near.writable.wait()
+            near.transport.write(piece)
+            waiting = max(waiting, near.transport.get_write_buffer_size())
+        near.transport.close()
+
+    writing = asyncio.create_task(writes())
+    for _ in range(count):
+        assert await far.gets(len(piece)) == piece
+    await writing
+    await far.gets_end()
+    await near.ends()
+    assert 0 < waiting < 3 * len(piece)
+
+
+async def test_a_close_comes_behind_what_was_written(site: Site) -> None:
+    near, far = await site.meets()
+    near.transport.write(b"z" * 4 * MIB)
+    near.transport.close()
+    near.transport.write(b"too late")
+    assert near.transport.is_closing()
+    assert await far.gets(4 * MIB) == b"z" * 4 * MIB
+    await far.gets_end()
+    assert await far.gets_raw() == b""
+
+
+@pytest.mark.parametrize("how", ["abort", "close_abruptly"])
+async def test_an_abort_is_no_end(site: Site, how: str) -> None:
+    near, far = await site.meets()
+    near.transport.write(b"part")
+    getattr(near.transport, how)()
+    assert await far.gets(4) == b"part"
+    with pytest.raises(ssl.SSLEOFError):
+        await far.gets(1)
+    await near.ends()
+
+
+async def test_a_ticket_comes_with_the_first_bytes(site: Site) -> None:
+    near, far = await site.meets()
+    with pytest.raises(BlockingIOError):
+        far.socket.recv(1, socket.MSG_PEEK)
+    near.transport.write(b"hello")
+    assert await far.gets(5) == b"hello"
+    assert far.tls.session is not None
+    assert far.tls.session.has_ticket
+
+
+# --- peers that mean no good ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def key_log(site: Site, tmp_path: Path) -> Path:
+    site.client.keylog_filename = str(tmp_path / "keys")
+    return tmp_path / "keys"
+
+
+@pytest.mark.parametrize("message", [{}, {"message": UPDATE_REQUESTED}], ids=["ours", "both"])
+async def test_who_changes_keys_and_says_nothing_is_left(site: Site, key_log: Path, message: Any) -> None:
+    """RFC 8446 section 4.6.3 has no limit; each costs more than the bytes that it takes."""
+    near, far = await site.meets()
+    forger = Forger(key_log)
+    updates = b"".join(forger.key_update(**message) for _ in range(5000))
+    with contextlib.suppress(OSError):
+        await far.sends(updates)
+    error = await near.ends()
+    assert "nothing but what TLS has to say" in str(error)
+
+
+async def test_who_changes_keys_now_and_then_is_served(site: Site, key_log: Path) -> None:
+    near, far = await site.meets()
+    forger = Forger(key_log)
+    for _ in range(2 * SILENT_BYTES // 27):
+        await far.sends(forger.key_update() + forger.record(b"x", padding_bytes=100))
+    await near.gets(b"x" * (2 * SILENT_BYTES // 27))
+
+
+async def test_who_has_us_work_for_little_lets_others_have_their_turn(site: Site, key_log: Path) -> None:
+    near, far = await site.meets()
+    forger = Forger(key_log)
+    updates = [forger.key_update() if number % 100 else forger.record(b"x") for number in range(20_000)]
+    turns = 0
+
+    async def another() -> None:
+        nonlocal turns
+        while len(near.received) < 200:
+            await asyncio.sleep(0)
+            turns += 1
+
+    await asyncio.gather(far.sends(b"".join(updates)), another())
+    assert turns > 12
+
+
+async def test_what_is_no_record_ends_with_an_alert(site: Site) -> None:
+    near, far = await site.meets()
+    await far.sends(far.encrypted(b"whole") + b"\x17\x03\x03\0\x20" + bytes(32))
+    with pytest.raises(ssl.SSLError, match=r"(?i)alert bad record mac"):
+        await far.gets(1)
+    assert isinstance(await near.ends(), ssl.SSLError)
+    assert (bytes(near.received), near.told) == (b"whole", ["lost"])
+
+
+@pytest.mark.parametrize("end", [Far.closes, Far.aborts])
+@pytest.mark.parametrize("sent", [1, 200])
+async def test_who_leaves_in_the_middle_of_the_handshake_is_forgotten(
+    site: Site, end: Callable[[Far], None], sent: int
+) -> None:
+    far = await site.knocks()
+    with pytest.raises(ssl.SSLWantReadError):
+        far.tls.do_handshake()
+    await far.sends(far._outgoing.read()[:sent])
+    end(far)
+    async with asyncio.timeout(PATIENCE_S):
+        while not site.doors:
+            await asyncio.sleep(0)
+        await site.doors[0].lost
+    assert site.near.empty()
+
+
+async def test_what_comes_behind_a_refusal_is_dropped(site: Site) -> None:
+    far = await site.knocks()
+    await far.sends(b"\x16\x03\x03\x00\x04\xff\xff\xff\xff")
+    assert (await far.gets_raw())[:1] == b"\x15"
+    with pytest.raises(ssl.SSLWantReadError):
+        far.tls.do_handshake()
+    await far.sends(far._outgoing.read() * 100)
+    far.closes()
+    async with asyncio.timeout(PATIENCE_S):
+        await site.doors[0].lost
+    assert site.doors[0].refusals == [("UNEXPECTED_MESSAGE", True)]
+
+
+# --- what is left ---------------------------------------------------------------------------------
+
+
+async def test_a_connection_that_has_ended_is_freed_without_the_collector(site: Site) -> None:
+    near, far = await site.meets()
+    there = weakref.ref(near.tls)
+    gc.disable()
+    try:
+        await far.sends(far.end())
+        await near.ends()
+        site.doors.clear()
+        del near
+        await asyncio.sleep(0)
+        assert there() is None
+    finally:
+        gc.enable()

@@ -1,4 +1,4 @@
-"""Tunnels of which one side or both speak TLS, which knows no half-close: both ends are streams of asyncio."""
+"""Tunnels of which one side or both speak TLS: both ends are streams of asyncio."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import time
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import pytest
@@ -19,6 +20,7 @@ import trustme
 from bgproxy.proxy.tunnel import Tunnel
 from bgproxy.proxy.upstream import UpstreamConnection
 from tests.proxy.conftest import Converse
+from tests.proxy.doors import Door
 from tests.support.conversation import Conversation
 from tests.support.peers import PATIENCE_S
 
@@ -83,7 +85,7 @@ def certificates() -> Certificates:
 
 @asynccontextmanager
 async def accepting(
-    factory: Callable[[], asyncio.Protocol], tls: ssl.SSLContext | None
+    factory: Callable[[], asyncio.Protocol], tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[tuple[str, int]]:
     server = await asyncio.get_running_loop().create_server(factory, "127.0.0.1", 0, ssl=tls)
     try:
@@ -103,24 +105,24 @@ async def tunnel(
         reader = StreamReader()
         return asyncio.StreamReaderProtocol(reader, lambda *end: accepted.put_nowait(End(*end)))
 
-    def server(side: str) -> ssl.SSLContext | None:
-        return certificates.server if side in tls else None
-
-    def client(side: str) -> dict[str, Any]:
-        return {"ssl": certificates.client, "server_hostname": "app"} if side in tls else {}
-
     live = talk.plane.table.services["web"]
     upstream = live.active.upstreams[0]
     connection = UpstreamConnection(upstream, Nobody(), talk.plane.now)
-    async with (
-        accepting(talk._listeners["public"]._connection(), server("client")) as front,
-        accepting(stream, server("upstream")) as back,
-    ):
-        await asyncio.get_running_loop().create_connection(
-            lambda: cast("asyncio.Protocol", connection), *back, **client("upstream")
-        )
-        ends = {"client": End(*await asyncio.open_connection(*front, **client("client")))}
+    accept = talk._listeners["public"]._connection()
+    connected = cast("Callable[[], asyncio.Protocol]", lambda: connection)
+    for_client: dict[str, Any] = {}
+    for_upstream: ssl.SSLContext | None = None
+    if "client" in tls:
+        accept = partial(Door, certificates.server, accept)
+        for_client = {"ssl": certificates.client, "server_hostname": "app"}
+    if "upstream" in tls:
+        connected = partial(Door, certificates.client, connected, "app")
+        for_upstream = certificates.server
+    async with accepting(accept) as front, accepting(stream, for_upstream) as back:
+        await asyncio.get_running_loop().create_connection(connected, *back)
+        ends = {"client": End(*await asyncio.open_connection(*front, **for_client))}
         ends["upstream"] = await accepted.get()
+        await talk.until(lambda: hasattr(connection, "transport"), "the upstream is connected")
         await talk.until(lambda: talk.plane.downstreams, "the client is accepted")
         downstream = talk.downstream
         Tunnel(downstream, connection, live, live.active.name, upstream, websocket=websocket).begin(b"", b"")
@@ -171,7 +173,7 @@ async def test_bytes_pass_both_ways(
 
 @TLS
 @SIDE
-async def test_a_side_that_ends_ends_the_other_when_all_has_arrived(
+async def test_a_side_that_ends_is_heard_to_end_when_all_has_arrived(
     converse: Converse, certificates: Certificates, tls: str, side: str
 ) -> None:
     async with tunnel(await converse(), certificates, tls) as wire:
@@ -182,7 +184,8 @@ async def test_a_side_that_ends_ends_the_other_when_all_has_arrived(
         else:
             one.writer.close()
         assert await other.gets_rest() == MUCH
-        assert wire.talk.tunnels == 0
+        other.writer.close()
+        await wire.talk.until(lambda: wire.talk.tunnels == 0, "the tunnel has ended")
 
 
 @TLS
