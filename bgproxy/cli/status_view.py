@@ -65,14 +65,12 @@ def _service(service: dict[str, Any], now: float, workers: int, rates: Rates | N
     table.add_column("")
     for name in pools:
         table.add_column(Text(printable(name), style="bold"))
-    rows = _rows(service)
-    if rates is not None:
-        rows += _traffic(service["service"], pools, rates)
+    # The more it matters in a release, the further above: a small screen shows the beginning.
+    rows = [*_sides(service), *([] if rates is None else _traffic(service["service"], pools, rates))]
+    rows.append(("upstreams", [_upstreams(pool, now, workers) for pool in pools.values()]))
+    rows += _counts(service)
     for label, cells in rows:
         table.add_row(Text(label, style="dim"), *cells)
-    table.add_row(
-        Text("upstreams", style="dim"), *(_upstreams(pool, now, workers) for pool in pools.values())
-    )
     title = Text("\n").append(printable(service["service"]), style="bold underline")
     title.append(f"   generation {service['generation']}")
     if service.get("proxy_errors"):
@@ -101,11 +99,17 @@ def _notes(service: dict[str, Any], now: float) -> list[Text]:
     return notes
 
 
-def _rows(service: dict[str, Any]) -> list[tuple[str, list[Text]]]:
-    pools = list(service["pools"].values())
+def _sides(service: dict[str, Any]) -> list[tuple[str, list[Text]]]:
+    versions = [pool["version"] or NOTHING for pool in service["pools"].values()]
     return [
         ("role", [_role(name, service) for name in service["pools"]]),
-        ("version", [Text(printable(pool["version"] or NOTHING)) for pool in pools]),
+        ("version", [Text(printable(version)) for version in versions]),
+    ]
+
+
+def _counts(service: dict[str, Any]) -> list[tuple[str, list[Text]]]:
+    pools = list(service["pools"].values())
+    return [
         ("in flight", [_in_flight(pool) for pool in pools]),
         ("requests", [Text(count(pool["requests"])) for pool in pools]),
         ("errors", [_errors(pool) for pool in pools]),

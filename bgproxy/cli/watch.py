@@ -1,6 +1,7 @@
 """The screen that an operator keeps open during a release: the status, read again every second.
 
-Goes on with the last status while the admin API is away, and says so. Never changes anything.
+Keeps the last status while the admin API is away, and marks it as old: what is since, nobody can tell. Never
+changes anything.
 """
 
 from __future__ import annotations
@@ -11,18 +12,19 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
-from rich.layout import Layout
 from rich.live import Live
+from rich.segment import Segment
+from rich.styled import Styled
 from rich.text import Text
 
 from bgproxy.cli import lines
 from bgproxy.cli.failure import Failure
 from bgproxy.cli.rates import Key, Rate, rates
 from bgproxy.cli.status_view import status_view
-from bgproxy.cli.wording import clock, printable
+from bgproxy.cli.wording import clock, count, printable
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, ConsoleOptions, RenderResult
 
     from bgproxy.cli.client import Client
 
@@ -41,7 +43,8 @@ class Watch:
         self._service = service
         self._events: deque[dict[str, Any]] = deque(maxlen=EVENTS_SHOWN)
         self._last_event: str | None = None
-        self._read_at = 0.0
+        self._read_at = 0.0  # monotonic
+        self._as_of = 0.0  # the same moment, on the clock
         self._rates: Mapping[Key, Rate] = {}
         self.away: tuple[float, Failure] | None = None
         self.status: dict[str, Any] | None = None
@@ -59,22 +62,19 @@ class Watch:
             self.away = None
 
     def frame(self, now: float) -> RenderableType:
-        return Group(self._status(now), Text(), self._recent())
+        return Group(self._status(now), Text(), *self._recent())
 
     def screen(self, now: float) -> RenderableType:
-        """The same on a full screen, where the events stay at the bottom however many services there are."""
-        layout = Layout()
-        layout.split_column(
-            Layout(self._status(now), name="status"),
-            Layout(self._recent("events (q leaves)"), name="events", size=EVENTS_SHOWN + 1),
-        )
-        return layout
+        """The same on a full screen, where the events stay at the bottom, if there is room for them."""
+        services = len(self.status["services"]) if self.status is not None else 0
+        hint = "make the window taller" + (", or name one service" if services > 1 else "")
+        return Screen(self._status(now, "   q leaves"), self._recent(), hint)
 
     # Private
 
     def _read(self) -> None:
         status = self._client.status(self._service)
-        read_at = time.monotonic()
+        read_at, self._as_of = time.monotonic(), time.time()
         earlier, self.status = self.status, status
         if earlier is not None:
             self._rates = rates(earlier, status, read_at - self._read_at)
@@ -83,25 +83,55 @@ class Watch:
             self._last_event = event.id
             self._events.append(event.data)
 
-    def _status(self, now: float) -> RenderableType:
-        parts: list[RenderableType] = [self._head(now)]
-        if self.status is not None:
-            parts.append(status_view(self.status, now, self._rates))
-        return Group(*parts)
-
-    def _head(self, now: float) -> Text:
-        line = Text(clock(now), style="bold")
+    def _status(self, now: float, hint: str = "") -> RenderableType:
+        head = Text(clock(now), style="bold").append(hint, style="dim")
+        if self.status is None:
+            return head
         if self.away is None:
-            return line
+            return Group(head, status_view(self.status, now, self._rates))
         since, failure = self.away
-        line.append(f"   admin API away since {clock(since)} ({printable(failure)})", style="bold red")
-        return line.append(": traffic goes on without it, trying again every second", style="red")
+        head.append(f"   admin API away since {clock(since)} ({printable(failure)})", style="bold red")
+        head.append(", trying again every second", style="red")
+        old = Text(f"OLD, as of {clock(self._as_of)}: what is now is not known", style="bold red")
+        # Nothing in it may move on: it is as it was then.
+        return Group(head, old, Styled(status_view(self.status, self._as_of, self._rates), "dim"))
 
-    def _recent(self, title: str = "events") -> Text:
-        text = Text(title, style="dim")
-        for event in self._events:
-            text.append("\n").append_text(Text.from_ansi(lines.event(event)))
-        return text
+    def _recent(self) -> list[Text]:
+        return [Text("events", style="dim"), *(Text.from_ansi(lines.event(event)) for event in self._events)]
+
+
+class Screen:
+    """The status, and the newest events below it in what room it leaves."""
+
+    def __init__(self, status: RenderableType, recent: list[Text], hint: str) -> None:
+        self._status = status
+        self._title, *self._events = recent
+        self._hint = hint  # what helps if there is not room enough
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        height, options = options.height or options.max_height, options.reset_height()
+        status = console.render_lines(self._status, options)
+        if len(status) > height:
+            status = [line for line in status if any(segment.text.strip() for segment in line)]
+        if len(status) > height:
+            cut = count(len(status) - height + 1, "more line")
+            sign = Text(f"… {cut}: {self._hint}", style="yellow", no_wrap=True, overflow="ellipsis")
+            status[height - 1 :] = console.render_lines(sign, options)
+        recent = self._newest(console, options, height - len(status) - 1)
+        padding = [[Segment("")] for _ in range(height - len(status) - len(recent))]
+        for line in (*status, *padding, *recent):
+            yield from line
+            yield Segment.line()
+
+    def _newest(self, console: Console, options: ConsoleOptions, room: int) -> list[list[Segment]]:
+        """Their lines, below a title; none if there is not room for one event."""
+        shown: list[list[Segment]] = []
+        for event in reversed(self._events):
+            event_lines = console.render_lines(event, options)
+            if len(shown) + len(event_lines) > room:
+                break
+            shown = event_lines + shown
+        return [*console.render_lines(self._title, options), *shown] if shown else []
 
 
 def show(watch: Watch, console: Console, leaves: Leaves, refresh_s: float = REFRESH_S) -> None:
