@@ -7,6 +7,8 @@ for a person. Neither is raised where nothing is wrong: the hot path runs withou
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class ProxyError(Exception):
     """A request that cannot be relayed. `status` is what the client is told, `reason` is why."""
@@ -41,6 +43,12 @@ class Invalid(ControlError):
 class NotFound(ControlError):
     status = 404
     title = "There is no such thing"
+
+
+def one_of(what: str, names: Iterable[str]) -> str:
+    """What to do about a name that is not known: how the detail of its refusal ends."""
+    known = ", ".join(sorted(names))
+    return f"choose one of {known}" if known else f"no {what} is configured"
 
 
 class Conflict(ControlError):
@@ -102,4 +110,4 @@ class Problem:
 
     def render(self, source: str) -> str:
         where = f"{source}:{self.line}" if self.line else source
-        return f"  {where}: {self.path or '(top level)'}: {self.message}"
+        return f"  {': '.join(part for part in (where, self.path, self.message) if part)}"

@@ -23,6 +23,10 @@ class Unauthenticated(ControlError):
     title = "A token is needed"
 
 
+class WrongToken(Unauthenticated):
+    title = "The token is not known"
+
+
 class Forbidden(ControlError):
     status = 403
     title = "The call is not allowed"
@@ -67,7 +71,7 @@ def authenticate(admin: Admin, headers: Mapping[str, str], peer: str) -> Caller:
         if hmac.compare_digest(token.secret.encode(), given.strip().encode(errors="surrogateescape")):
             found = Caller(token.name, token.role)
     if found is None:
-        raise Unauthenticated("the token is not known here")
+        raise WrongToken("the token that was sent is none of this bgproxy's: it may have been replaced")
     return found
 
 

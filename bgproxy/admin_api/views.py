@@ -14,7 +14,7 @@ from aiohttp import web
 import bgproxy
 from bgproxy.admin_api.desk import Desk
 from bgproxy.engines.base import UNROUTED
-from bgproxy.errors import Invalid, NotFound
+from bgproxy.errors import Invalid, NotFound, one_of
 from bgproxy.observability import metrics
 from bgproxy.switch import status
 
@@ -37,13 +37,16 @@ async def get_service(desk: Desk, request: web.Request) -> web.Response:
     for each in status.services_status(desk.board):
         if each["service"] == name:
             return json(each)
-    raise NotFound(f"there is no service {name!r}; there is {', '.join(desk.board.config.services)}")
+    raise _no_service(desk, name)
 
 
 async def get_history(desk: Desk, request: web.Request) -> web.Response:
     limit, before = _number(request, "limit", 50), _number(request, "before", None)
     assert limit is not None  # noqa: S101 - it has a default
-    rows = await desk.board.store.history(min(limit, 1000), before, request.query.get("service"))
+    service = request.query.get("service")
+    rows = await desk.board.store.history(min(limit, 1000), before, service)
+    if service is not None and not rows and before is None and service not in desk.board.config.services:
+        raise _no_service(desk, service)  # neither now nor ever
     return json({"history": [asdict(row) for row in rows]})
 
 
@@ -76,6 +79,10 @@ def json(value: Json, code: int = 200) -> web.Response:
 
 
 # Private
+
+
+def _no_service(desk: Desk, name: str) -> NotFound:
+    return NotFound(f"there is no service {name!r}: {one_of('service', desk.board.config.services)}")
 
 
 def _number(request: web.Request, name: str, default: int | None) -> int | None:

@@ -15,8 +15,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 from bgproxy.cli import sse
-from bgproxy.cli.failure import Unreachable, from_problem
+from bgproxy.cli.failure import Unreachable, from_problem, unknown
 from bgproxy.cli.target import Identity, Target
+from bgproxy.errors import one_of
 from bgproxy.tls.pem import Unusable, explain, load_authorities, load_pair
 
 CONNECT_TIMEOUT_S = 5.0
@@ -50,9 +51,8 @@ class Client:
             return status
         found = [one for one in status["services"] if one["service"] == service]
         if not found:
-            known = ", ".join(one["service"] for one in status["services"]) or "none"
-            detail = f"there is no service {service!r}: choose one of {known}"
-            raise from_problem({"title": "There is no such thing", "status": 404, "detail": detail})
+            known = one_of("service", (one["service"] for one in status["services"]))
+            raise unknown(f"there is no service {service!r}: {known}")
         return {**status, "services": found}
 
     def send(
@@ -135,15 +135,12 @@ class Client:
             reason = "the connection ended before the answer was complete"
         else:
             reason = getattr(error, "strerror", None) or str(error)
-        problem = {"title": f"The admin API at {self.target}", "status": 0, "detail": reason}
-        return Unreachable(problem, hint)
+        return Unreachable.at(self.target, reason, hint)
 
     def _not_bgproxy(self, response: http.client.HTTPResponse) -> Unreachable:
         got = f"{response.status} with {response.getheader('Content-Type', 'no content type')}"
-        detail = f"it answered {got} instead of JSON: this is not a bgproxy admin API"
-        return Unreachable(
-            {"title": f"The admin API at {self.target}", "status": 0, "detail": detail}, _ABSENT
-        )
+        reason = f"it answered {got} instead of JSON: this is not a bgproxy admin API"
+        return Unreachable.at(self.target, reason, _ABSENT)
 
 
 # Private

@@ -6,12 +6,13 @@ Never decides whether to try again, and never ends the process itself.
 from __future__ import annotations
 
 import json
+import re
 from typing import IO, Any, ClassVar
 
 import click
 
 from bgproxy.cli.wording import count, printable
-from bgproxy.errors import ConfigError
+from bgproxy.errors import ConfigError, NotFound
 
 EXIT_CODES = {
     0: "done",
@@ -45,12 +46,12 @@ class Failure(click.ClickException):
         return self.exit_code == Unreachable.exit_code or self.status >= 500 or self.status == 429
 
     def format_message(self) -> str:
-        title, detail = self.problem.get("title"), self.problem.get("detail")
+        title, detail = self.problem.get("title"), _as_options(str(self.problem.get("detail") or ""))
         lines = [f"{self.prefix}: {printable(title or f'the admin API answered {self.status}')}"]
         if detail and self.problem.get("problems"):
-            lines.append(f"  {printable(str(detail).splitlines()[0])}")  # the rest of it is those problems
+            lines.append(f"  {printable(detail.splitlines()[0])}")  # the rest of it is those problems
         elif detail and not self.problem.get("upstreams"):  # each upstream has its line below
-            lines += [f"  {printable(line)}" for line in str(detail).splitlines()]
+            lines += [f"  {printable(line)}" for line in detail.splitlines()]
         lines += [f"  {upstream_line(one)}" for one in self.problem.get("upstreams") or ()]
         source = self.problem.get("source")
         lines += [f"  {problem_line(one, source)}" for one in self.problem.get("problems") or ()]
@@ -88,7 +89,12 @@ class InvalidConfiguration(Failure):
 
 class Unreachable(Failure):
     exit_code = 3
-    prefix = "Not reachable"
+
+    @classmethod
+    def at(cls, target: object, reason: str, hint: str) -> Unreachable:
+        """There was no answer, so there is no HTTP status either."""
+        kind, title = "urn:bgproxy:problem:unreachable", "The admin API does not answer"
+        return cls({"type": kind, "title": title, "status": 0, "detail": f"{target}: {reason}"}, hint)
 
 
 class NotAllowed(Failure):
@@ -99,6 +105,10 @@ class NotAllowed(Failure):
 def from_problem(problem: dict[str, Any]) -> Failure:
     """The failure that an answer of the admin API with this problem document is."""
     match int(problem.get("status") or 0):
+        case 401 if str(problem.get("type")).endswith(":wrong-token"):
+            return NotAllowed(
+                problem, "Correct BGPROXY_TOKEN, or the file that --token-file names, which comes first."
+            )
         case 401:
             return NotAllowed(problem, "Set BGPROXY_TOKEN, or name the token's file with --token-file.")
         case 403:
@@ -118,6 +128,12 @@ def from_problem(problem: dict[str, Any]) -> Failure:
     return Refused(problem)
 
 
+def unknown(detail: str) -> Failure:
+    """As the admin API refuses a name that it does not know."""
+    kind = "urn:bgproxy:problem:not-found"
+    return from_problem({"type": kind, "title": NotFound.title, "status": NotFound.status, "detail": detail})
+
+
 def upstream_line(upstream: dict[str, Any]) -> str:
     place = "/".join(str(upstream[key]) for key in ("service", "pool") if upstream.get(key))
     parts = (place, upstream.get("upstream"), upstream.get("health"), upstream.get("reason"))
@@ -125,7 +141,16 @@ def upstream_line(upstream: dict[str, Any]) -> str:
 
 
 def problem_line(problem: dict[str, Any], source: str | None) -> str:
+    """One that has neither line nor path is about the file as such."""
     line = problem.get("line")
     where = f"{source}:{line}" if source and line else source or (f"line {line}" if line else "")
-    parts = (where, problem.get("path") or "(top level)", problem.get("message"))
+    parts = (where, problem.get("path"), problem.get("message"))
     return printable(": ".join(str(part) for part in parts if part))
+
+
+# Private
+
+
+def _as_options(detail: str) -> str:
+    """The admin API speaks of members of a body, which are options here."""
+    return re.sub(r"`(force|to)`", r"`--\1`", detail)

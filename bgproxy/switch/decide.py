@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from bgproxy.config.address import parse_address
-from bgproxy.errors import Conflict, Invalid, NobodyHealthy, NotFound, NotHealthy
+from bgproxy.errors import Conflict, Invalid, NobodyHealthy, NotFound, NotHealthy, one_of
 from bgproxy.model import (
     Canary,
     Config,
@@ -54,15 +54,15 @@ def name_services(config: Config, service: str | None, group: str | None) -> tup
         raise Invalid("give a service or a group, not both")
     if group is not None:
         if group not in config.groups:
-            raise NotFound(f"there is no group {group!r}; {_one_of('group', config.groups)}")
+            raise NotFound(f"there is no group {group!r}: {one_of('group', config.groups)}")
         return config.groups[group]
     if service is not None:
         if service not in config.services:
-            raise NotFound(f"there is no service {service!r}; {_one_of('service', config.services)}")
+            raise NotFound(f"there is no service {service!r}: {one_of('service', config.services)}")
         return (service,)
     if len(config.services) == 1:
         return tuple(config.services)
-    raise Invalid(f"say which service: {_one_of('service', config.services)}")
+    raise Invalid(f"say which service: {one_of('service', config.services)}")
 
 
 def moves(config: Config, desired: Desired, names: Sequence[str], to: str | None) -> list[Move]:
@@ -83,7 +83,7 @@ def moves(config: Config, desired: Desired, names: Sequence[str], to: str | None
         service, state = config.services[name], desired.services[name]
         target = service.other(state.active) if to is None else to
         if target not in service.pools:
-            raise NotFound(f"service {name} has no pool {target!r}; {_one_of('pool', service.pools)}")
+            raise NotFound(f"service {name} has no pool {target!r}: {one_of('pool', service.pools)}")
         if target != state.active:
             result.append(Move(name, state.active, target))
     if not result:
@@ -223,17 +223,17 @@ def with_pool(
     """The state with other upstreams in a pool: the idle one, or with `force` any. No version: the same."""
     state = desired.services[service.name]
     if name not in service.pools:
-        raise NotFound(f"service {service.name} has no pool {name!r}; {_one_of('pool', service.pools)}")
+        raise NotFound(f"service {service.name} has no pool {name!r}: {one_of('pool', service.pools)}")
     if name == state.active and not force:
         raise Conflict(
             f"{name} is the active pool of {service.name}: change the idle pool "
-            f"{service.other(name)} and switch, or repeat with force",
+            f"{service.other(name)} and switch, or repeat with `force`",
             generation=desired.generation,
         )
     if name != state.active and _has_canary_traffic(state) and not force:
         raise Conflict(
             f"{name} carries the canary of {service.name}, and its new upstreams would be unproven: "
-            "end the canary first, or repeat with force",
+            "end the canary first, or repeat with `force`",
             generation=desired.generation,
         )
     pool = Pool(pool_of(service, state, name).version if version is None else version, upstreams)
@@ -246,7 +246,7 @@ def drainable(desired: Desired, service: Service, pool: str | None) -> str:
     if pool is None:
         return service.other(active)
     if pool not in service.pools:
-        raise NotFound(f"service {service.name} has no pool {pool!r}; {_one_of('pool', service.pools)}")
+        raise NotFound(f"service {service.name} has no pool {pool!r}: {one_of('pool', service.pools)}")
     if pool == active:
         raise Conflict(
             f"{pool} is the active pool of {service.name}: switch to {service.other(pool)} first",
@@ -287,8 +287,3 @@ def _with_states(desired: Desired, states: Mapping[str, ServiceState]) -> Desire
 
 def _has_canary_traffic(state: ServiceState) -> bool:
     return state.canary is not None and bool(state.canary.weight or state.canary.match)
-
-
-def _one_of(what: str, names: Iterable[str]) -> str:
-    known = ", ".join(sorted(names))
-    return f"there is {known}" if known else f"no {what} is configured"

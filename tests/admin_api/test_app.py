@@ -45,13 +45,16 @@ async def test_every_call_needs_its_role(guarded: Server, route: ChangeRoute | V
         assert (answer.status == 403) is not allowed, answer
 
 
-@pytest.mark.parametrize("given", [None, "Bearer wrong-token", "Basic abc"])
-async def test_who_is_not_known_is_told_how_to_be(guarded: Server, given: str | None) -> None:
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [(None, "unauthenticated"), ("Bearer wrong-token", "wrong-token"), ("Basic abc", "unauthenticated")],
+)
+async def test_who_is_not_known_is_told_how_to_be(guarded: Server, given: str | None, kind: str) -> None:
     headers = {} if given is None else {"Authorization": given}
     answer = await guarded.call("GET", "/admin/status", headers=headers)
     assert answer.status == 401
     assert answer.headers["WWW-Authenticate"] == "Bearer"
-    assert answer.json["type"] == "urn:bgproxy:problem:unauthenticated"
+    assert answer.json["type"] == f"urn:bgproxy:problem:{kind}"
 
 
 async def test_a_viewer_cannot_switch(guarded: Server) -> None:

@@ -42,10 +42,10 @@ async def test_a_group_moves_as_one(shop: Server) -> None:
     ("body", "status", "told"),
     [
         ({}, 422, "say which service"),
-        ({"service": "x"}, 404, "no service 'x'; there is api, web"),
-        ({"group": "x"}, 404, "no group 'x'; there is all"),
+        ({"service": "x"}, 404, "no service 'x': choose one of api, web"),
+        ({"group": "x"}, 404, "no group 'x': choose one of all"),
         ({"service": "web", "group": "all"}, 422, "not both"),
-        ({"service": "web", "to": "x"}, 404, "no pool 'x'; there is blue, green"),
+        ({"service": "web", "to": "x"}, 404, "no pool 'x': choose one of blue, green"),
         ({"service": "web", "to": "blue"}, 409, "already the active pool"),
         ({"service": "web", "if_generation": 9}, 409, "generation 1, not 9"),
     ],

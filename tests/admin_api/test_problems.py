@@ -6,7 +6,7 @@ import orjson
 import pytest
 from aiohttp import web
 
-from bgproxy.admin_api.access import Forbidden, Unauthenticated
+from bgproxy.admin_api.access import Forbidden, Unauthenticated, WrongToken
 from bgproxy.admin_api.content import TooLarge, TooSlow
 from bgproxy.admin_api.problems import plain_problem, problem
 from bgproxy.admin_api.throttle import TooManyCalls
@@ -42,6 +42,7 @@ def members(response: web.Response) -> dict[str, Any]:
         (StateError, 503, "state-error"),
         (Forbidden, 403, "forbidden"),
         (Unauthenticated, 401, "unauthenticated"),
+        (WrongToken, 401, "wrong-token"),
         (TooLarge, 413, "too-large"),
         (TooSlow, 408, "too-slow"),
         (TooManyCalls, 429, "too-many-calls"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -9,6 +10,8 @@ import bgproxy
 from bgproxy.observability import metrics
 from bgproxy.observability.reference import ONE_OF_EACH
 from bgproxy.shared_memory.counters import QUEUED, RESPONSES, count_ejection
+from bgproxy.switch.calls import Call
+from tests.switch.stage import TEXT
 
 from .server import Server, serving
 
@@ -31,7 +34,10 @@ async def test_services_are_told_together_and_one_by_one(shop: Server) -> None:
     assert [each["service"] for each in services] == ["web", "api"]
     assert (await shop.call("GET", "/admin/services/api")).json == services[1]
     missing = await shop.call("GET", "/admin/services/x")
-    assert (missing.status, missing.json["detail"]) == (404, "there is no service 'x'; there is web, api")
+    assert (missing.status, missing.json["detail"]) == (
+        404,
+        "there is no service 'x': choose one of api, web",
+    )
 
 
 async def test_history_is_paged_newest_first(shop: Server) -> None:
@@ -43,6 +49,21 @@ async def test_history_is_paged_newest_first(shop: Server) -> None:
     assert [each["action"] for each in rest] == ["switch", "first_start"]
     of_api = (await shop.call("GET", "/admin/history?service=api")).json["history"]
     assert [each["generation_to"] for each in of_api] == [3]
+
+
+async def test_the_history_of_a_service_that_never_was_is_not_empty_but_a_mistake(shop: Server) -> None:
+    answer = await shop.call("GET", "/admin/history?service=x")
+    assert (answer.status, answer.json["detail"]) == (404, "there is no service 'x': choose one of api, web")
+    assert (await shop.call("GET", "/admin/history?service=x&before=2")).json == {"history": []}
+
+
+async def test_the_history_of_a_service_outlives_it(shop: Server) -> None:
+    await shop.call("POST", "/admin/switch", {"service": "api"})
+    config = shop.stage.board.config
+    without = replace(config, services={"web": config.services["web"]}, groups={})
+    await shop.stage.board.reconfigure(Call("ops"), without, TEXT)
+    rows = (await shop.call("GET", "/admin/history?service=api")).json["history"]
+    assert "switch" in [row["action"] for row in rows]
 
 
 @pytest.mark.parametrize("name", ["limit", "before"])

@@ -59,8 +59,8 @@ def test_nobody_listening_is_said_with_where_to_look() -> None:
     with pytest.raises(Unreachable) as caught:
         Client(parse_target(f"http://127.0.0.1:{port}")).status()
     assert caught.value.format_message().splitlines() == [
-        f"Not reachable: The admin API at http://127.0.0.1:{port}",
-        "  Connection refused",
+        "Failed: The admin API does not answer",
+        f"  http://127.0.0.1:{port}: Connection refused",
         "Is bgproxy running? --admin or BGPROXY_ADMIN says where its admin API is.",
     ]
 
@@ -90,8 +90,9 @@ def test_something_else_than_bgproxy_is_recognised(admin: Admin, status: int) ->
 def test_the_status_of_an_unknown_service_names_the_known_ones(admin: Admin) -> None:
     admin.says("GET /admin/status", examples.status(examples.service("web"), examples.service("api")))
     assert [one["service"] for one in client(admin).status("api")["services"]] == ["api"]
-    with pytest.raises(Refused, match="there is no service 'wbe': choose one of web, api"):
+    with pytest.raises(Refused, match="there is no service 'wbe': choose one of api, web") as refused:
         client(admin).status("wbe")
+    assert refused.value.problem["type"] == "urn:bgproxy:problem:not-found"
 
 
 def test_kept_events_are_read_from_where_the_last_one_was(admin: Admin) -> None:

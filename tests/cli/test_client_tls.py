@@ -40,8 +40,8 @@ def test_one_that_is_not_trusted_is_said_with_what_to_name(authority: Authority)
         with pytest.raises(Unreachable) as caught:
             Client(parse_target(admin.url)).status()
     assert caught.value.format_message().splitlines() == [
-        f"Not reachable: The admin API at {admin.url}",
-        "  its certificate is refused: unable to get local issuer certificate",
+        "Failed: The admin API does not answer",
+        f"  {admin.url}: its certificate is refused: unable to get local issuer certificate",
         "Name the authority of its certificate with --ca or BGPROXY_CA.",
     ]
     assert admin.calls == []

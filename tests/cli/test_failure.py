@@ -43,8 +43,30 @@ def test_errors_of_a_configuration_have_file_line_path_and_remedy() -> None:
     assert failure.InvalidConfiguration.of(error).format_message().splitlines() == [
         "Invalid: f.yaml has 2 errors",
         "  f.yaml:3: workers: has to be a number",
-        "  f.yaml: (top level): cannot be read",
+        "  f.yaml: cannot be read",
     ]
+
+
+def test_a_missing_token_and_a_wrong_one_have_each_their_remedy() -> None:
+    missing = failure.from_problem({"status": 401, "type": "urn:bgproxy:problem:unauthenticated"})
+    wrong = failure.from_problem({"status": 401, "type": "urn:bgproxy:problem:wrong-token"})
+    assert (missing.hint.split()[0], wrong.hint.split()[0]) == ("Set", "Correct")
+
+
+def test_members_of_a_body_are_named_as_the_options_that_they_are() -> None:
+    problem = {"status": 409, "title": "T", "detail": "say where `to`, or repeat with `force`"}
+    refused = failure.from_problem(problem)
+    assert refused.format_message() == "Refused: T\n  say where `--to`, or repeat with `--force`"
+    assert refused.problem == problem
+
+
+def test_for_scripts_an_absent_admin_api_is_a_problem_document_too() -> None:
+    assert failure.Unreachable.at("unix:/a.sock", "No such file", "").problem == {
+        "type": "urn:bgproxy:problem:unreachable",
+        "title": "The admin API does not answer",
+        "status": 0,
+        "detail": "unix:/a.sock: No such file",
+    }
 
 
 def test_a_failure_without_a_title_still_says_something() -> None:

@@ -93,8 +93,8 @@ def test_merged_keys_rank_below_those_that_are_written_and_the_first_source_wins
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a: [1", "f:1: (top level): is not YAML: while parsing a flow sequence"),
-        ("a: 1\n b: 2", "f:2: (top level): is not YAML"),
+        ("a: [1", "f:1: is not YAML: while parsing a flow sequence"),
+        ("a: 1\n b: 2", "f:2: is not YAML"),
         ("a: 1\n---\nb: 2", "expected a single document"),
         ("a: *nothing", "found undefined alias"),
         ('a: "\\UFFFFFFFF"', "is not YAML"),

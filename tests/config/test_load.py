@@ -212,8 +212,8 @@ def test_a_relative_state_path_starts_at_the_configuration_file(tmp_path: Path) 
     ("content", "said"),
     [
         (None, "cannot be read: No such file"),
-        (b"a: \xff", "f.yaml:1: (top level): is not UTF-8 text"),
-        (b"a: 1\nb: [", "f.yaml:2: (top level): is not YAML"),
+        (b"a: \xff", "f.yaml:1: is not UTF-8 text"),
+        (b"a: 1\nb: [", "f.yaml:2: is not YAML"),
         (b" " * (1024 * 1024 + 1), "larger than 1048576 bytes"),
     ],
 )

@@ -51,10 +51,10 @@ def test_whom_a_call_is_about(
 @pytest.mark.parametrize(
     ("config", "service", "group", "error", "text"),
     [
-        (TWO, None, None, Invalid, "say which service: there is api, web"),
+        (TWO, None, None, Invalid, "say which service: choose one of api, web"),
         (TWO, "web", "shop", Invalid, "not both"),
-        (TWO, "x", None, NotFound, "no service 'x'; there is api, web"),
-        (TWO, None, "x", NotFound, "no group 'x'; there is shop"),
+        (TWO, "x", None, NotFound, "no service 'x': choose one of api, web"),
+        (TWO, None, "x", NotFound, "no group 'x': choose one of shop"),
         (ONE, None, "x", NotFound, "no group is configured"),
     ],
 )
@@ -80,7 +80,7 @@ def test_a_group_goes_the_same_way_or_is_told_where() -> None:
 
 
 def test_a_switch_to_nowhere_and_one_to_where_traffic_is_are_refused() -> None:
-    with pytest.raises(NotFound, match="service web has no pool 'x'; there is blue, green"):
+    with pytest.raises(NotFound, match="service web has no pool 'x': choose one of blue, green"):
         decide.moves(TWO, DESIRED, ["web"], "x")
     with pytest.raises(Conflict, match="green is already the active pool of api") as refused:
         decide.moves(TWO, DESIRED, ["api"], "green")

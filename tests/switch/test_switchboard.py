@@ -401,7 +401,7 @@ async def test_a_pool_that_carries_a_canary_is_changed_with_force_only(web: Stag
         ("green", ["nonsense"], Invalid, "has no port"),
         ("green", ["127.0.0.1:80", "127.0.0.1:80"], Invalid, "twice"),
         ("green", ["APP.test:80", "app.test:80"], Invalid, "twice"),
-        ("purple", ["127.0.0.1:80"], NotFound, "no pool 'purple'; there is blue, green"),
+        ("purple", ["127.0.0.1:80"], NotFound, "no pool 'purple': choose one of blue, green"),
     ],
 )
 async def test_a_pool_that_cannot_be_is_refused(
