@@ -73,7 +73,7 @@ async def drain(desk: Desk, call: Call, body: bodies.DrainRequest, path: dict[st
 
 async def reload(desk: Desk, call: Call, _: bodies.Change, __: dict[str, str]) -> Json:
     if call.dry_run:
-        raise Invalid("a reload has no dry run: use `bgproxy check`")
+        raise Invalid("a reload has no dry run; `bgproxy check` finds the errors of the file")
     changed = await desk.reload(call)
     return {"generation": desk.board.desired.generation, "changed": changed}
 

@@ -66,7 +66,7 @@ def _version() -> str:
 def program() -> None:
     """The traffic switch in front of your VMs and pods: blue-green cutovers that nobody notices.
 
-    Global options may also stand after the command. The token is read from the variable BGPROXY_TOKEN.
+    The global options that a command has use for may also stand after it. The token is read from the variable BGPROXY_TOKEN.
     """
 
 

@@ -87,6 +87,20 @@ class WeightedUpstream(click.ParamType[dict[str, Any]]):
         return {"address": address, "weight": int(weight)}
 
 
+def output_option(*, program: bool = False) -> Callable[[Decorated], Decorated]:
+    """`-o`, for itself where a command has something to print and asks nobody."""
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Choice(OUTPUTS),
+        default="table" if program else None,
+        show_default=program,
+        expose_value=False,
+        callback=_set_output,
+        help="table for people, json for scripts.",
+    )
+
+
 def global_options(*, program: bool = False) -> Callable[[Decorated], Decorated]:
     """`--admin`, `--token-file`, the files of https and `-o`: the program's, and again every command's that asks the admin API.
 
@@ -118,16 +132,7 @@ def global_options(*, program: bool = False) -> Callable[[Decorated], Decorated]
                 _file_option("ca", "https: file with the authorities to trust, in PEM.", program=program),
                 _file_option("cert", "https: file with our own certificate, in PEM.", program=program),
                 _file_option("key", "https: file with its key, in PEM.", program=program),
-                click.option(
-                    "-o",
-                    "--output",
-                    type=click.Choice(OUTPUTS),
-                    default="table" if program else None,
-                    show_default=program,
-                    expose_value=False,
-                    callback=_set_output,
-                    help="table for people, json for scripts.",
-                ),
+                output_option(program=program),
             )
         ):
             command = option(command)

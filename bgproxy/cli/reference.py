@@ -21,13 +21,20 @@ _HEAD = """\
 Every command of `bgproxy`. This page is generated from the commands themselves; `bgproxy COMMAND --help` says the same.
 
 Results go to stdout and failures to stderr. Colours are off where the output is no terminal, and with `NO_COLOR`.
-With `-o json` both are the JSON of the admin API, a failure as its problem document.
+With `-o json` both are the JSON of the admin API, a failure as its problem document, with `status` 0 where there was no answer.
+Bad usage (exit code 2) and what `bgproxy run` says are plain text in any case.
 """
 
 
 def reference() -> str:
     root = click.Context(program, info_name="bgproxy")
-    lines = [_HEAD, "## Global options", "", "They stand before the command or after it.", ""]
+    lines = [
+        _HEAD,
+        "## Global options",
+        "",
+        "They stand before the command. Those that a command has use for, see its `--help`, may stand after it instead.",
+        "",
+    ]
     lines += [*_options(root, program), "", "## Exit codes", "", "| code | meaning |", "|---|---|"]
     lines += [f"| {code} | {meaning} |" for code, meaning in EXIT_CODES.items()]
     for title, commands in SECTIONS.items():

@@ -11,7 +11,7 @@ from bgproxy.cli import lines
 from bgproxy.cli.command import Command
 from bgproxy.cli.completion import SHELLS, script
 from bgproxy.cli.failure import InvalidConfiguration
-from bgproxy.cli.options import global_options, if_generation_option, reason_option
+from bgproxy.cli.options import global_options, if_generation_option, output_option, reason_option
 from bgproxy.cli.session import Session
 from bgproxy.errors import ConfigError
 
@@ -41,7 +41,7 @@ def run(path: Path) -> None:
 
 @click.command()
 @_config
-@global_options()
+@output_option()
 @click.pass_obj
 def check(session: Session, /, *, path: Path) -> None:
     """Check a configuration, and start nothing.
@@ -78,7 +78,8 @@ def schema() -> None:
 def reload(session: Session, /, *, reason: str | None, if_generation: int | None) -> None:
     """Read the configuration file again and apply it, or refuse it as a whole.
 
-    What operators changed since, such as the active pool, stays as it is. `bgproxy check` is its dry run.
+    What operators changed since, such as the active pool, stays as it is. There is no dry run: `bgproxy check` finds
+    the errors of the file, but not what this bgproxy can change by a restart only.
     """
     body = {"reason": reason, "if_generation": if_generation}
     session.say(session.client.send("POST", "/admin/reload", body), lines.reloaded)

@@ -142,14 +142,20 @@ def canary(
 ) -> None:
     """Send a share of the traffic to the idle pool.
 
-    The share is exact, one in N, not random. It replaces the canary that there is.
+    The share is exact, not random: of any 100 requests in a row that one worker splits, so many. It replaces the
+    canary that there is.
     """
     rules = [
         {kind: name, "value": value}
         for kind, pairs in (("header", headers), ("cookie", cookies), ("query", queries))
         for name, value in pairs
     ]
-    if off == (weight is not None or bool(rules)):
+    given = weight is not None or bool(rules)
+    if off and given:
+        raise click.UsageError(
+            "Give --off to end the canary, or --weight, --header, --cookie or --query to set it, not both."
+        )
+    if not (off or given):
         raise click.UsageError(
             "Give --weight, --header, --cookie or --query to set a canary, or --off to end it."
         )

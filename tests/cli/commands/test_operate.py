@@ -46,6 +46,16 @@ def test_for_scripts_the_errors_of_a_configuration_are_the_result(run: Run, conf
     assert {(problem["line"], problem["path"]) for problem in data["problems"]} >= {(1, "workers")}
 
 
+def test_a_check_asks_nobody_and_offers_no_option_for_that(run: Run) -> None:
+    shown = run("check", "--help").output
+    assert [option in shown for option in ("--output", "--admin", "--token-file", "--ca")] == [
+        True,
+        False,
+        False,
+        False,
+    ]
+
+
 def test_the_schema_is_json(run: Run) -> None:
     assert "services" in json.loads(run("schema").stdout)["properties"]
 

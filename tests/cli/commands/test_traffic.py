@@ -129,10 +129,20 @@ def test_a_canary_ends(admin: Admin, run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["--off", "--weight", "5"], ["--weight", "101"], ["--header", "x"]]
+    ("arguments", "what"),
+    [
+        ([], "or --off to end it"),
+        (["--off", "--weight", "5"], "not both"),
+        (["--weight", "101"], "not in the range"),
+        (["--header", "x"], "no name and value"),
+    ],
 )
-def test_a_canary_that_makes_no_sense_is_bad_usage(admin: Admin, run: Run, arguments: list[str]) -> None:
-    assert run("canary", *arguments).exit_code == 2
+def test_a_canary_that_makes_no_sense_is_bad_usage(
+    admin: Admin, run: Run, arguments: list[str], what: str
+) -> None:
+    result = run("canary", *arguments)
+    assert result.exit_code == 2
+    assert what in " ".join(result.stderr.split())
     assert admin.calls == []
 
 
