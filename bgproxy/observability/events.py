@@ -42,12 +42,15 @@ class EventLog:
         self._followers: set[asyncio.Queue[Event | None]] = set()
         self._last_id = 0
 
-    def add(self, kind: str, text: str, *, service: str | None = None, **data: Any) -> Event:
+    def add(
+        self, kind: str, text: str, *, service: str | None = None, level: int = logging.INFO, **data: Any
+    ) -> Event:
+        """`level` is that of its line of the log."""
         now = time.time()
         self._last_id = max(self._last_id + 1, int(now * 1_000_000))
         event = Event(self._last_id, now, kind, service, text, data)
         self._events.append(event)
-        self._soon(lambda: logger.info("%s: %s", kind, text))
+        self._soon(lambda: logger.log(level, "%s: %s", kind, text))
         for follower in list(self._followers):
             if follower.qsize() < BEHIND:
                 follower.put_nowait(event)

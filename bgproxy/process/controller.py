@@ -215,7 +215,7 @@ class Controller:
             changed = await self._reload(Call(actor="SIGHUP"))
         except ControlError as error:
             text = f"reload refused, nothing is changed: {error.detail}"
-            self._board.events.add("reload", text, outcome="refused")
+            self._board.events.add("reload", text, level=logging.ERROR, outcome="refused")
             return
         if not changed:
             logger.info("reload: nothing has changed")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bgproxy.engines.base import Engine
 from bgproxy.errors import Conflict, ControlError, HoldTimedOut
@@ -73,12 +73,14 @@ async def cut_over(
             board.holds.end(held, "there was no cutover")
         total_s = time.monotonic() - started
     for move in planned:
+        moved: dict[str, Any] = {"from": move.source, "to": move.target}
         board.events.add(
             action,
             f"{move.service}: {move.source} → {move.target} by {call.actor} in {total_s * 1000:.1f} ms",
             service=move.service,
             generation=answer["generation"],
-            **{"from": move.source, "to": move.target, "milliseconds": answers.milliseconds(total_s)},
+            milliseconds=answers.milliseconds(total_s),
+            **moved,
         )
     return {
         **answer,

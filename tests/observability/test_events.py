@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncGenerator, Callable
 
 import pytest
@@ -63,6 +64,12 @@ def test_an_event_is_there_at_once_and_its_line_of_the_log_when_there_is_time(
         for write in later:
             write()
     assert caplog.messages == ["switch: blue → green"]
+
+
+def test_an_event_that_is_a_refusal_is_one_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    event = EventLog().add("reload", "refused", level=logging.ERROR, outcome="refused")
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert event.data == {"outcome": "refused"}
 
 
 def test_since_is_what_came_after() -> None:

@@ -195,6 +195,15 @@ async def test_a_reload_that_is_asked_for_while_there_is_no_controller_is_done_b
         await proxy.until_logged("nothing has changed")
 
 
+async def test_a_reload_that_a_signal_asked_for_and_that_is_refused_is_an_error_in_the_log(
+    tmp_path: Path,
+) -> None:
+    async with two_apps(tmp_path) as config, bgproxy(tmp_path, config) as proxy:
+        proxy.config_path.write_text("workers: x")
+        os.kill(proxy.pid, signal.SIGHUP)
+        assert " ERROR " in await proxy.until_logged("reload refused, nothing is changed")
+
+
 @pytest.mark.parametrize("pause_s", [0.0, 0.003, 0.006])
 async def test_reloads_on_each_others_heels_end_as_the_file_says(tmp_path: Path, pause_s: float) -> None:
     async with two_apps(tmp_path) as config, bgproxy(tmp_path, config) as proxy:
