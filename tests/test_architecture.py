@@ -14,7 +14,7 @@ SOURCE = REPOSITORY / "bgproxy"
 
 # From what everything may import to what nothing may import. A package may import those of earlier rows.
 ORDER: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "model"}),
+    frozenset({"build", "errors", "model"}),
     frozenset({"tls"}),
     frozenset({"http1", "routing", "mirroring", "config", "shared_memory"}),
     frozenset({"observability"}),

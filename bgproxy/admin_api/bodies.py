@@ -251,6 +251,7 @@ class Status(BaseModel):
     generation: int
     sequence: int
     version: str
+    compiled: bool = Field(description="What runs, and every request goes through, is machine code.")
     supervisor_pid: int
     controller: dict[str, Any]
     listeners: list[dict[str, Any]]

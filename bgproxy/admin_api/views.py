@@ -13,6 +13,7 @@ from aiohttp import web
 
 import bgproxy
 from bgproxy.admin_api.desk import Desk
+from bgproxy.build import COMPILED
 from bgproxy.engines.base import UNROUTED
 from bgproxy.errors import Invalid, NotFound, one_of
 from bgproxy.observability import metrics
@@ -100,6 +101,7 @@ def _status(desk: Desk) -> Json:
         "generation": desk.board.desired.generation,
         "sequence": engine.sequence,
         "version": bgproxy.__version__,
+        "compiled": COMPILED,
         "supervisor_pid": desk.supervisor_pid,
         "controller": {"pid": os.getpid(), "started_at": desk.started_at},
         "listeners": [

@@ -6,12 +6,11 @@ Owns how a failure of any command leaves the process. What a command does is in 
 from __future__ import annotations
 
 import os
-from importlib.util import find_spec
 from typing import Any
 
 import click
 
-from bgproxy import __version__
+from bgproxy.build import BUILD
 from bgproxy.cli.commands import observe, operate, traffic
 from bgproxy.cli.completion import VARIABLE
 from bgproxy.cli.failure import EXIT_CODES, Failure
@@ -53,16 +52,9 @@ class Program(click.Group):
             formatter.write_dl([(str(code), meaning) for code, meaning in EXIT_CODES.items()])
 
 
-def _version() -> str:
-    """Says if what every request goes through is compiled."""
-    module = find_spec("bgproxy.http1.head")
-    is_source = module is None or module.origin is None or module.origin.endswith(".py")
-    return __version__ if is_source else f"{__version__} (compiled)"
-
-
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @global_options(program=True)
-@click.version_option(_version(), prog_name="bgproxy")
+@click.version_option(BUILD, prog_name="bgproxy")
 def program() -> None:
     """The traffic switch in front of your VMs and pods: blue-green cutovers that nobody notices.
 

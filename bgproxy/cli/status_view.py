@@ -36,7 +36,8 @@ def status_view(status: dict[str, Any], now: float, rates: Rates | None = None) 
 
 def _instance(status: dict[str, Any], now: float) -> Text:
     up = span(now - status["controller"]["started_at"])
-    line = Text(f"bgproxy {printable(status['version'])}   ")
+    build = " (compiled)" if status.get("compiled") else ""
+    line = Text(f"bgproxy {printable(status['version'])}{build}   ")
     line.append(f"generation {status['generation']}", style="bold")
     line.append(f"   controller up {up}\n")
     return line.append_text(_workers(status))

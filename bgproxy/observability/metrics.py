@@ -21,6 +21,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 import bgproxy
+from bgproxy.build import COMPILED
 from bgproxy.model import Health
 from bgproxy.shared_memory.counters import LATENCY_BOUNDS_US, RESPONSE_CLASSES, Totals, WorkerView
 from bgproxy.shared_memory.mirrors import MirrorTotals
@@ -90,7 +91,8 @@ class _Collector(Collector):
 
 
 def _families(sample: Sample) -> Iterator[Metric]:
-    yield InfoMetricFamily("bgproxy", "The running program.", value={"version": bgproxy.__version__})
+    about = {"version": bgproxy.__version__, "compiled": str(COMPILED).lower()}
+    yield InfoMetricFamily("bgproxy", "The running program.", value=about)
     yield GaugeMetricFamily("bgproxy_generation", "Generation of the desired state.", value=sample.generation)
     yield GaugeMetricFamily("bgproxy_snapshot_sequence", "Snapshots published so far.", value=sample.sequence)
     yield from _switch_families(sample)

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-import bgproxy
+from bgproxy.build import BUILD
 from bgproxy.model import AccessLog
 from bgproxy.observability.line_file import LineFile
 from bgproxy.process.backoff import LONGEST_PAUSE_S, pause_s, young_deaths
@@ -67,6 +67,7 @@ class Supervisor:
 
     def start(self, config_text: str, plan: Plan) -> None:
         """The first start: binds everything, then forks."""
+        logger.info("start: version %s", BUILD)
         self.config_text = config_text
         self.workforce.plan = plan
         _try_to_write(plan.access_log)
@@ -268,7 +269,7 @@ class Supervisor:
     def _hand_over(self) -> None:
         if self._ending:
             return
-        logger.info("upgrade: version %s hands over", bgproxy.__version__)
+        logger.info("upgrade: version %s hands over", BUILD)
         self.signals.keep()
         if self._reload_due:
             os.kill(os.getpid(), signal.SIGHUP)
@@ -306,7 +307,7 @@ class Supervisor:
             for child in self.workforce.adopt(workers):
                 self._watch(child)
         self._first_start = False
-        logger.info("upgrade: version %s has taken over", bgproxy.__version__)
+        logger.info("upgrade: version %s has taken over", BUILD)
         if estate.controller is None:
             self._start_controller()
         else:

@@ -11,6 +11,7 @@ from bgproxy.observability import metrics
 from bgproxy.observability.reference import ONE_OF_EACH
 from bgproxy.shared_memory.counters import QUEUED, RESPONSES, count_ejection
 from bgproxy.switch.calls import Call
+from tests.support.build import COMPILED
 from tests.switch.stage import TEXT
 
 from .server import Server, serving
@@ -19,6 +20,7 @@ from .server import Server, serving
 async def test_status_is_everything_that_is(api: Server) -> None:
     answer = (await api.call("GET", "/admin/status")).json
     assert (answer["generation"], answer["version"]) == (1, bgproxy.__version__)
+    assert answer["compiled"] is COMPILED
     assert answer["sequence"] == api.stage.engine.sequence
     assert answer["supervisor_pid"] == 4711
     assert answer["controller"]["pid"] == os.getpid()

@@ -76,6 +76,7 @@ def status(*services: dict[str, Any], **changes: Any) -> dict[str, Any]:
         "generation": 2,
         "sequence": 9,
         "version": "0.1.0",
+        "compiled": False,
         "supervisor_pid": 1,
         "controller": {"pid": 2, "started_at": NOW - 7200},
         "workers": [{"pid": 3, **worker}, {"pid": 4, **worker}],

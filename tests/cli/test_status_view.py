@@ -37,6 +37,7 @@ def test_the_instance_says_its_generation_and_whether_every_worker_is_on_it() ->
     lines = shown(status())
     assert lines[0] == "bgproxy 0.1.0 generation 2 controller up 2 h"
     assert lines[1] == "workers 2 serving, 34 connections, 0 parked"
+    assert shown(status(compiled=True))[0].startswith("bgproxy 0.1.0 (compiled) generation")
     late = status()
     late["workers"][1] |= {"current": False, "state": "draining"}
     assert (

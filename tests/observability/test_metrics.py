@@ -11,6 +11,7 @@ from bgproxy.observability import metrics
 from bgproxy.observability.metrics import PoolSample, Sample, ServiceSample, UpstreamSample
 from bgproxy.shared_memory.counters import LATENCY_BOUNDS_US, Totals, WorkerView, bucket_of
 from bgproxy.shared_memory.mirrors import MirrorTotals
+from tests.support.build import COMPILED
 
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -166,7 +167,7 @@ def test_gauges_of_workers_upstreams_and_state() -> None:
     assert get(series, "bgproxy_maintenance", service="web") == 0
     assert get(series, "bgproxy_requests_held_total", service="web") == 9
     assert get(series, "bgproxy_switches_total", action="switch", outcome="done") == 3
-    assert get(series, "bgproxy_info", version=bgproxy.__version__) == 1
+    assert get(series, "bgproxy_info", version=bgproxy.__version__, compiled=str(COMPILED).lower()) == 1
 
 
 def test_names_with_special_characters_stay_what_they_are() -> None:

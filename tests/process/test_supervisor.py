@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 import bgproxy as package
+from bgproxy.build import BUILD
 from bgproxy.shared_memory import layout
 from tests.support.running import PATIENCE_S, Running, bgproxy, complete, spawned, write
 
@@ -247,6 +248,12 @@ async def test_sigusr2_upgrades_too(tmp_path: Path) -> None:
         proxy.process.send_signal(signal.SIGUSR2)
         await proxy.until_logged("ready: ")
         assert (await proxy.status())["controller"]["pid"] != before
+        await proxy.until_logged(f"upgrade: version {BUILD} has taken over")
+
+
+async def test_the_log_begins_with_what_is_started(tmp_path: Path) -> None:
+    async with Slow() as upstream, bgproxy(tmp_path, config_of(upstream.port)) as proxy:
+        assert f"start: version {BUILD}" in proxy.log[0]
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR2, signal.SIGTERM])
