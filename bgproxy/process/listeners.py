@@ -36,7 +36,7 @@ class Listeners:
         admin = inherited.take_admin(plan.admin)
         inherited.refuse_rest()
         self._admin_inherited = admin is not None
-        self.admin = admin or open_socket(plan.admin, ADMIN_MODE)
+        self.admin = admin or open_socket(plan.admin, "admin.bind", ADMIN_MODE)
 
     def adopt(self, estate: Estate) -> None:
         """A predecessor's, admin socket and all."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from bgproxy.config.address import parse_address
+from bgproxy.config.address import Address, parse_address
 from bgproxy.model import Listener
 from bgproxy.proxy.limits import BACKLOG
 
@@ -26,7 +26,6 @@ PUBLIC_MODE: Final = 0o666
 ADMIN_MODE: Final = 0o600
 
 _HINTS: Final = {
-    errno.EADDRINUSE: "somebody else listens there (`ss -ltnxp` shows who), or a file is in the way",
     errno.EACCES: "it is not allowed: ports below 1024 need CAP_NET_BIND_SERVICE, sockets a writable directory",
     errno.EADDRNOTAVAIL: "this machine does not have that address",
 }
@@ -65,7 +64,7 @@ class Listening:
     def grow(self, count: int) -> None:
         """Opens sockets until there are `count`, or one that all workers share."""
         if not self.sockets:
-            self.sockets.append(open_socket(self.bind))
+            self.sockets.append(open_socket(self.bind, f"listener {self.name}"))
         if self._is_shared():
             return
         while len(self.sockets) < count:
@@ -88,8 +87,8 @@ class Listening:
         return self.inherited or self.sockets[0].family == socket.AF_UNIX
 
 
-def open_socket(bind: str, mode: int = PUBLIC_MODE) -> socket.socket:
-    """A listening socket for `bind`. Raises OSError, with a message that names the address.
+def open_socket(bind: str, setting: str, mode: int = PUBLIC_MODE) -> socket.socket:
+    """A listening socket for `bind`. Raises OSError, with a message that names the address and `setting`, which asks for it.
 
     `mode` is that of a unix socket's file.
     """
@@ -108,8 +107,9 @@ def open_socket(bind: str, mode: int = PUBLIC_MODE) -> socket.socket:
                 probe.bind(sockaddr)
         return _open_tcp(family, sockaddr)
     except OSError as error:
-        reason = _HINTS.get(error.errno or 0) or error.strerror or error
-        raise OSError(error.errno, f"cannot listen on {bind}: {reason}") from error
+        raise OSError(
+            error.errno, f"cannot listen on {bind} ({setting}): {_reason(error, address)}"
+        ) from error
 
 
 def address_of(sock: socket.socket) -> str:
@@ -120,6 +120,14 @@ def address_of(sock: socket.socket) -> str:
 
 
 # Private
+
+
+def _reason(error: OSError, address: Address) -> str:
+    if error.errno != errno.EADDRINUSE:
+        return _HINTS.get(error.errno or 0) or error.strerror or str(error)
+    if address.path is None:
+        return "another program listens there (`ss -ltnp` shows which)"
+    return "another program listens there (`ss -lxp` shows which), or a file is in the way"
 
 
 def _open_tcp(family: int, sockaddr: object) -> socket.socket:

@@ -11,7 +11,7 @@ import fcntl
 import os
 import shlex
 import sqlite3
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
@@ -114,13 +114,22 @@ class StateFile:
     def _make_directory(self) -> None:
         directory = self.path.parent
         if not directory.parent.is_dir():
+            wrong = "is not a directory" if directory.parent.exists() else "does not exist"
             raise StateError(
-                f"{self.path} has no directory, and it is not created, because {directory.parent} is not a "
-                f"directory. Create it: `mkdir -p {shlex.quote(str(directory))}`, or correct `state: path`."
+                f"{self.path} has no directory, and it is not created, because {directory.parent} {wrong}. "
+                f"Create it: `mkdir -p {shlex.quote(str(directory))}`, or correct `state: path`."
             )
-        with suppress(FileExistsError):
+        try:
             directory.mkdir(mode=DIRECTORY_MODE)
-            _sync_directory(directory.parent)
+        except FileExistsError:
+            return
+        except OSError as error:
+            create = f"install -d -m 700 -o {os.geteuid()} {shlex.quote(str(directory))}"
+            raise StateError(
+                f"{self.path} has no directory, and it cannot be created in {directory.parent}: {error.strerror}. "
+                f"Create it as root (`{create}`), or correct `state: path`."
+            ) from error
+        _sync_directory(directory.parent)
 
     def _take_lock(self) -> None:
         path = f"{self.path}.lock"
@@ -165,10 +174,18 @@ class StateFile:
             self.path.chmod(FILE_MODE)
 
     def _unusable(self, error: OSError) -> StateError:
+        directory = self.path.parent
+        if isinstance(error, IsADirectoryError):
+            remedy = f"`state: path` has to name the file, such as {self.path / 'state.db'}."
+        elif isinstance(error, NotADirectoryError):
+            remedy = f"{directory} has to be a directory: correct `state: path`."
+        else:
+            remedy = (
+                f"bgproxy has to read and write it and create files in {directory}: correct the owner "
+                f"(`ls -ld {shlex.quote(str(directory))}`), the mount, or `state: path`."
+            )
         return StateError(
-            f"{self.path} cannot be used: {error.strerror} ({error.filename or self.path}). bgproxy has to "
-            f"read and write it and create files in {self.path.parent}: correct the owner "
-            f"(`ls -ld {shlex.quote(str(self.path.parent))}`), the mount, or `state: path`."
+            f"{self.path} cannot be used: {error.strerror} ({error.filename or self.path}). {remedy}"
         )
 
 

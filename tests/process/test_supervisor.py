@@ -182,7 +182,8 @@ async def test_a_start_that_cannot_succeed_says_why_and_exits(tmp_path: Path, ca
         elif case == "port":
             port = taken.getsockname()[1]
             config["listeners"] = [{"name": "public", "bind": f"127.0.0.1:{port}"}]
-            expected, words = 3, f"cannot listen on 127.0.0.1:{port}"
+            words = f"cannot listen on 127.0.0.1:{port} (listener public): another program listens there (`ss -ltnp`"
+            expected = 3
         else:
             (tmp_path / "state.db").write_bytes(b"not a database" * 1000)
             expected, words = 4, str(tmp_path / "state.db")

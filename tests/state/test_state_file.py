@@ -85,15 +85,33 @@ async def test_a_restored_backup_is_made_private_again(path: Path) -> None:
 
 async def test_a_directory_whose_parent_is_missing_is_not_made_up(tmp_path: Path) -> None:
     path = tmp_path / "not" / "here" / "state.db"
-    assert f"mkdir -p {path.parent}" in await refusal(path)
+    said = await refusal(path)
+    assert f"mkdir -p {path.parent}" in said
+    assert f"because {tmp_path / 'not'} does not exist" in said
     assert list(tmp_path.iterdir()) == []
 
 
 async def test_a_path_through_a_file_or_to_a_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert "Not a directory" in await refusal(tmp_path / "file" / "state.db")
+    through = await refusal(tmp_path / "file" / "state.db")
+    assert "Not a directory" in through
+    assert f"{tmp_path / 'file'} has to be a directory" in through
+    further = await refusal(tmp_path / "file" / "further" / "state.db")
+    assert f"because {tmp_path / 'file'} is not a directory" in further
     (tmp_path / "state.db").mkdir()
-    assert "Is a directory" in await refusal(tmp_path / "state.db")
+    itself = await refusal(tmp_path / "state.db")
+    assert "Is a directory" in itself
+    assert f"such as {tmp_path / 'state.db' / 'state.db'}" in itself
+    assert not any("owner" in said for said in (through, further, itself))
+
+
+def test_a_directory_that_cannot_be_created_says_who_refuses_and_what_to_do(public_directory: Path) -> None:
+    path = public_directory / "closed" / "bgproxy" / "state.db"
+    path.parent.parent.mkdir(mode=0o555)
+    (said,) = run_child("open_as_nobody", path)
+    assert f"cannot be created in {path.parent.parent}: Permission denied" in said
+    assert said.endswith(f" {path.parent}`), or correct `state: path`.")
+    assert "install -d -m 700 -o " in said
 
 
 def test_a_directory_that_cannot_be_written_is_refused(public_directory: Path) -> None:
