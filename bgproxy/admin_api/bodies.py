@@ -195,7 +195,7 @@ class UpstreamStatus(BaseModel):
     address: str
     weight: int
     health: Health
-    reason: str
+    reason: str = Field(description="What the last check found.")
     since: float
     in_flight: int
     requests: int
@@ -210,6 +210,7 @@ class PoolStatus(BaseModel):
     healthy: bool
     in_flight: int
     tunnels: int
+    idle_connections: int = Field(description="Those to its upstreams that are kept for the next request.")
     requests: int
     responses: dict[str, int]
     latency_ms: dict[str, float | None]

@@ -115,7 +115,7 @@ def _counts(service: dict[str, Any]) -> list[tuple[str, list[Text]]]:
         ("requests", [Text(count(pool["requests"])) for pool in pools]),
         ("errors", [_errors(pool) for pool in pools]),
         ("p50 / p99", [_latency(pool["latency_ms"]) for pool in pools]),
-        ("safe to stop", [Text("yes" if pool["safe_to_stop"] else "no") for pool in pools]),
+        ("safe to stop", [_safe_to_stop(pool) for pool in pools]),
     ]
 
 
@@ -134,6 +134,14 @@ def _in_flight(pool: dict[str, Any]) -> Text:
     if pool.get("tunnels"):
         text.append(f" + {lines.tunnels(pool['tunnels'])}")
     return text
+
+
+def _safe_to_stop(pool: dict[str, Any]) -> Text:
+    """Of what speaks against it, all but the idle connections is to be seen above."""
+    if pool["safe_to_stop"]:
+        return Text("yes")
+    idle = pool.get("idle_connections") if pool["role"] == "idle" else 0
+    return Text(f"no, {count(idle, 'idle connection')}" if idle else "no")
 
 
 def _errors(pool: dict[str, Any]) -> Text:

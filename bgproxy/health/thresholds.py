@@ -36,6 +36,15 @@ class HealthState:
     failures: int = 0
     reason: str = "not checked yet"
 
+    @property
+    def explanation(self) -> str:
+        """`reason`, with what it says where it speaks against `health`: one check more may not be enough to change that."""
+        if self.health is Health.HEALTHY and self.failures:
+            return f"last check failed: {self.reason}"
+        if self.health is Health.UNHEALTHY and self.successes:
+            return f"last check passed: {self.reason}"
+        return self.reason
+
 
 def unknown(now: float) -> HealthState:
     """The state of an upstream that nobody has checked."""

@@ -160,7 +160,9 @@ class Roster:
                     proofs.append(Proof(service_name, pool_name, upstream.address, Health.UNKNOWN, reason))
                 for member in found:
                     state = self.status(member).state
-                    proofs.append(Proof(service_name, pool_name, display(member), state.health, state.reason))
+                    proofs.append(
+                        Proof(service_name, pool_name, display(member), state.health, state.explanation)
+                    )
         return proofs
 
     def _on_addresses(self, name: str, addresses: tuple[str, ...]) -> None:

@@ -29,6 +29,7 @@ def pool(*upstreams: dict[str, Any], **changes: Any) -> dict[str, Any]:
         "healthy": True,
         "in_flight": 3,
         "tunnels": 0,
+        "idle_connections": 2,
         "requests": 1234,
         "responses": {"1xx": 0, "2xx": 1234, "3xx": 0, "4xx": 0, "5xx": 0, "none": 0},
         "latency_ms": {"p50": 1.2, "p99": 9.1},

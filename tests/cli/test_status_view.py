@@ -80,6 +80,11 @@ def test_an_upstream_that_is_ejected_says_by_how_many_workers() -> None:
     assert "ejected" not in "\n".join(shown(status()))
 
 
+def test_an_idle_pool_says_what_keeps_it_from_being_stopped_if_it_is_not_seen_elsewhere() -> None:
+    lines = shown(status(service(pools={"blue": pool(), "green": pool(role="idle", idle_connections=1)})))
+    assert "safe to stop no no, 1 idle connection" in lines
+
+
 def test_errors_are_a_number_and_a_share() -> None:
     pools = {"blue": pool(upstream("b:1"), **responses(1000, 5)), "green": pool()}
     lines = shown(status(service(pools=pools)))

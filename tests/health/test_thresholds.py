@@ -1,5 +1,6 @@
 from itertools import takewhile
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,6 +42,23 @@ def test_a_failure_below_the_threshold_gives_its_reason_but_changes_nothing() ->
     healthy = HealthState(Health.HEALTHY, since=1.0, successes=9)
     state = observe(healthy, BAD, HealthCheck(unhealthy_after=2), 5.0)
     assert state == HealthState(Health.HEALTHY, since=1.0, failures=1, reason="connection refused")
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        (HealthState(Health.HEALTHY, 1.0, successes=1, reason="status 200"), "status 200"),
+        (HealthState(Health.HEALTHY, 1.0, failures=1, reason="refused"), "last check failed: refused"),
+        (HealthState(Health.UNHEALTHY, 1.0, failures=1, reason="refused"), "refused"),
+        (
+            HealthState(Health.UNHEALTHY, 1.0, successes=1, reason="status 200"),
+            "last check passed: status 200",
+        ),
+        (HealthState(Health.HEALTHY, 1.0, reason="as known"), "as known"),
+    ],
+)
+def test_a_last_check_that_speaks_against_the_verdict_is_told_as_such(state: HealthState, said: str) -> None:
+    assert state.explanation == said
 
 
 @given(histories, checks)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from bgproxy.model import Maintenance, Match
@@ -114,6 +116,24 @@ async def test_a_pool_that_carries_a_canary_is_not_safe_to_stop(web: Stage) -> N
     await web.board.set_canary(CALL, "web", 5, ())
     await web.obeyed()
     assert web_status(web)["pools"]["green"]["safe_to_stop"] is False
+
+
+async def test_idle_connections_keep_a_pool_from_being_stopped_and_are_told(web: Stage) -> None:
+    web.worker.carry("green", idle=2)
+    green = web_status(web)["pools"]["green"]
+    assert (green["safe_to_stop"], green["idle_connections"]) == (False, 2)
+
+
+async def test_a_failed_check_that_changes_nothing_yet_is_not_the_reason_for_being_healthy(
+    web: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (member,) = [each for each in web.board.roster.members if each.pool == "green"]
+    known = web.board.roster.status(member)
+    doubtful = replace(known, state=replace(known.state, successes=0, failures=1, reason="refused"))
+    monkeypatch.setattr(type(web.board.roster), "status", lambda *_: doubtful)
+    (upstream,) = web_status(web)["pools"]["green"]["upstreams"]
+    assert (upstream["health"], upstream["reason"]) == ("healthy", "last check failed: refused")
+    assert [proof.reason for proof in web.board.roster.proofs([("web", "green")])] == [upstream["reason"]]
 
 
 async def test_workers(web: Stage) -> None:
