@@ -212,7 +212,11 @@ def main(arguments: list[str] | None = None) -> int:
     async def serve() -> None:
         await App(given.version, given.name, journal).serve(given.port, given.lame_duck_s)
 
-    uvloop.run(serve())
+    try:
+        uvloop.run(serve())
+    except OSError as error:
+        sys.stderr.write(f"cannot listen on 127.0.0.1:{given.port}: {os.strerror(error.errno or 0)}\n")
+        return 1
     return 0
 
 

@@ -1,4 +1,5 @@
 import asyncio
+import sys
 import time
 from hashlib import sha256
 
@@ -123,3 +124,12 @@ async def test_a_client_that_leaves_does_not_disturb_the_app(app: AppProcess, co
     assert (await peer.ask(b"GET /slow")).start == b"HTTP/1.1 200 OK"
     app.process.terminate()
     assert await app.process.wait() == 0
+
+
+async def test_a_port_that_is_taken_is_told_in_one_line(app: AppProcess) -> None:
+    """The app of the tutorial is the first thing that many a reader starts."""
+    command = ("-m", "bgproxy.demo.app", "--port", str(app.port), "--version", "v1", "--name", "second")
+    process = await asyncio.create_subprocess_exec(sys.executable, *command, stderr=asyncio.subprocess.PIPE)
+    _, said = await process.communicate()
+    assert process.returncode == 1
+    assert said.decode() == f"cannot listen on 127.0.0.1:{app.port}: Address already in use\n"
