@@ -174,7 +174,9 @@ class Changed(Answer):
     """An answer to a change; with `dry_run` it says what would happen instead."""
 
     generation: int
-    milliseconds: float | None = None
+    milliseconds: float | None = Field(
+        None, description="From the call until it was in force and on the disk."
+    )
 
 
 class Switched(Changed):
@@ -276,7 +278,9 @@ class HistoryRow(BaseModel):
     from_pool: str | None
     to_pool: str | None
     outcome: str
-    duration_ms: float
+    duration_ms: float = Field(
+        description="From the call until this row was written with the change: mostly that of a hold."
+    )
     forced: bool
     detail: str
 

@@ -63,7 +63,11 @@ def status(session: Session, /, *, service: str | None, watching: bool) -> None:
 @global_options()
 @click.pass_obj
 def history(session: Session, /, *, service: str | None, limit: int) -> None:
-    """List what was changed: when, by whom, why, and with what result."""
+    """List what was changed: when, by whom, why, and with what result.
+
+    `took` ends before the change is written to the disk, because it is written with it: without a hold it is next to
+    nothing. What a switch took in all is in its answer, in the events and in the log.
+    """
     answer = session.client.get("/admin/history", limit=limit, service=service)
     if session.as_json:
         session.print_json(answer)
