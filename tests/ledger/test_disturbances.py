@@ -35,7 +35,9 @@ async def test_a_reload_that_changes_everything_loses_nothing(tmp_path: Path) ->
             config["workers"] = workers
             config["services"]["web"]["timeouts"] = {"response_head": f"{10 + workers}s"}
             here.proxy.config_path.write_text(yaml.safe_dump(config))
+            before = (await here.proxy.status())["generation"]
             os.kill(here.proxy.pid, signal.SIGHUP)
+            await until_applied(here, before)
             await until_serving(here, workers)
             await here.until_answered(300)
             await here.change()
@@ -163,6 +165,13 @@ async def test_a_reload_that_replaces_every_upstream_of_the_active_pool_loses_no
             await here.until_answered(300)
         ledger = await here.end_load()
         assert (ledger.errors(), ledger.duplicates(), ledger.unprocessed()) == ([], [], [])
+
+
+async def until_applied(here: Scene, before: int) -> None:
+    """Until the generation is another one: workers may have begun to serve when the reload is not yet committed."""
+    async with asyncio.timeout(PATIENCE_S):
+        while (await here.proxy.status())["generation"] == before:
+            await asyncio.sleep(0.05)
 
 
 async def until_serving(here: Scene, count: int) -> None:
