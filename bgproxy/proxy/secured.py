@@ -259,6 +259,10 @@ class Secured:
         if self._phase != _IS_OPEN:
             return b""
         rest = self._incoming.read() + data[start:]
+        if self._ticket_waits and not rest:
+            # At once: it acknowledges the peer's Finished, for which a peer with Nagle's algorithm waits with its first bytes.
+            self._ticket_waits = False
+            self._flush()
         guard, self._guard = self._guard, None
         if guard is not None:
             guard.secured(self)
@@ -273,7 +277,7 @@ class Secured:
             self._refuse(error)
         else:
             self._phase = _IS_OPEN
-            # RFC 8446 section 4.6.1: a ticket may come at any time. It goes with the first bytes that are written.
+            # RFC 8446 section 4.6.1: a ticket may come at any time. Where a request is here already, it goes with the answer.
             self._ticket_waits = self._server_side and self._object.version() == "TLSv1.3"
             if not self._ticket_waits:
                 self._flush()
