@@ -13,6 +13,8 @@ from benchmarks.scenarios import SCENARIOS
 # More than this of the proxies' core went to something else: the ratios hold, the rest is doubtful.
 NOISY: Final = 0.05
 NOTHING: Final = "-"
+# From where the report lies.
+WHY: Final = "../../docs/explanation/speed.md#where-it-is-not-as-cheap-as-promised"
 
 Json = dict[str, Any]
 
@@ -118,7 +120,7 @@ def _promises(result: Json) -> list[str]:
     verdicts = cpu_budgets.judge([_round(each) for each in result["rounds"]])
     if not verdicts:
         return []
-    lines = ["## Budgets", ""]
+    lines = ["## Budgets", "", f"[Why some are missed, and what was tried]({WHY})", ""]
     for ours in dict.fromkeys(verdict.ours for verdict in verdicts):
         lines += _kept([verdict for verdict in verdicts if verdict.ours == ours], ours)
     return lines
